@@ -1,0 +1,72 @@
+# make            the programs, in build/
+# make check      every test, guest included, and lint     make unit | lint | check-fuse | check-guest: a part
+# make demo       the main job in a guest                  make bench: figures against the kernel and fuse2fs
+# make install    DESTDIR= PREFIX=                         make uninstall, make clean
+#
+# CC=clang and O=dir (where to build) may be given. San builds (ASan + UBSan, the driver's model hooks) live in $(O)/san.
+
+CC ?= gcc
+O ?= build
+PREFIX ?= /usr
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR ?= $(PREFIX)/share/man
+VERSION := 0.1.0
+
+include tests/deps.mk
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+BASE := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVBLKFS_VERSION='"$(VERSION)"' \
+	-Iinclude -pthread -MMD -MP $(WARN)
+SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DHW_MODEL
+
+PROGRAMS := vblkfs mkfs.vblkfs vblkctl
+FUSE_SRC := fusefs/ops.c fusefs/session.c
+DRIVER_SRC := $(sort $(wildcard driver/*.c))
+FUSEFS_SRC := $(filter-out $(FUSE_SRC),$(sort $(wildcard fusefs/*.c)))
+CMD_SRC := $(sort $(wildcard cmd/*.c))
+CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c),$(CMD_SRC))
+MODEL_SRC := $(sort $(wildcard tests/model/*.c))
+UNIT_SRC := $(sort $(wildcard tests/test_*.c))
+TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
+
+UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
+TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
+
+all: $(PROGRAMS:%=$(O)/%) $(O)/umount.fuse.vblkfs
+tools: $(TOOLS)
+
+obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
+san = $(patsubst %.c,$(O)/san/obj/%.o,$(1))
+
+$(O)/obj/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+$(O)/san/obj/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+
+# Programs: cmd/NAME.c and everything they share.
+$(PROGRAMS:%=$(O)/%): $(O)/%: $(O)/obj/cmd/%.o $(call obj,$(CMD_SHARED) $(FUSE_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
+	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+$(O)/umount.fuse.vblkfs: $(O)/vblkfs
+	ln -sf vblkfs $@
+
+$(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(call obj,$(DRIVER_SRC) $(FUSEFS_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+$(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(MODEL_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
+	$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
+.PRECIOUS: $(O)/obj/%.o $(O)/san/obj/%.o
+
+units: $(UNITS)
+unit: units
+	tests/run-units $(UNITS)
+
+-include tests/targets.mk # check, lint, demo, bench, install, uninstall
+
+clean:
+	rm -rf $(O)
+
+.PHONY: all tools units unit clean deps
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

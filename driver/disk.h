@@ -1,0 +1,31 @@
+/* disk.h - open a disk by the name a user gives it.
+ *
+ * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic), anything else is the path of an image
+ * file. serial=, UUID=, LABEL= are resolved by the caller. */
+#ifndef VBLKFS_DISK_H
+#define VBLKFS_DISK_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "blockdev.h"
+
+struct disk_opts {
+	bool read_only;	    /* never write; an image is opened read-only */
+	uint32_t max_rings; /* 0: as many as the disk has */
+	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
+	bool poll_only;	    /* never sleep on the interrupt */
+};
+
+/* OPTS may be NULL. On failure ERR has one line for the user. */
+int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
+	size_t err_bytes);
+bool disk_is_pci(const char *source); /* by its form */
+
+int image_open(const char *path, const struct disk_opts *opts, struct blockdev **out, char *err,
+	size_t err_bytes);
+int vblk_open(const char *address, const struct disk_opts *opts, struct blockdev **out, char *err,
+	size_t err_bytes);
+
+/* A disk in memory, for tests: zeroed, NR_SECTORS long. */
+int mem_disk_open(uint64_t nr_sectors, struct blockdev **out);
+#endif

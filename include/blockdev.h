@@ -1,0 +1,127 @@
+/* blockdev.h - the seam: what the filesystem asks of a disk.
+ *
+ * Positions and counts are in sectors of 512 bytes, whatever the disk's own
+ * block size; they must be multiples of that block size. Errors are negative
+ * errnos: -EIO the disk failed, -EPROTO it broke its protocol, -ENODEV it is
+ * gone, -EROFS it is read-only, -EOPNOTSUPP it cannot do this.
+ *
+ * Threads: a blk_queue belongs to one thread: every call on it but blk_wake(),
+ * and so every done(), happens there. There may be more queues than the disk
+ * has rings (blk_info.nr_rings): then some share one, under a lock, and each
+ * still gets its own completions only.
+ *
+ * A write is durable only after a BLK_FLUSH that was submitted, on any queue,
+ * once the write was done. Completions come in any order. */
+#ifndef VBLKFS_BLOCKDEV_H
+#define VBLKFS_BLOCKDEV_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define SECTOR_BYTES 512U
+
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+
+struct blockdev;
+struct blk_queue;
+
+struct blk_req { /* the caller's, but the queue's from submit to done() */
+	enum blk_op op;
+	uint64_t sector;
+	uint32_t nr_sectors;	 /* any size: split by the disk's limits below the seam */
+	const struct iovec *iov; /* nr_sectors * 512 bytes of blk_dma_alloc() memory; READ, WRITE */
+	int nr_iov;
+	void (*done)(struct blk_req *req, int err);
+	struct blk_req *next; /* the queue's, between submit and done() */
+	uint64_t priv[4];     /* the queue's, likewise */
+};
+
+struct blk_info {
+	uint64_t nr_sectors;
+	uint32_t logical_bytes;	 /* the disk's block: 512 or 4096 */
+	uint32_t physical_bytes; /* best unit of writing; >= logical_bytes */
+	uint32_t nr_rings;	 /* queues beyond this many share a ring */
+	bool read_only;
+	bool volatile_cache; /* writes need BLK_FLUSH to be durable */
+	bool can_discard;
+	bool can_write_zeroes;
+	char serial[21]; /* NUL-terminated; empty when the disk has none */
+	char name[64];	 /* as given by the user: address or path; for messages */
+};
+
+struct blk_stat { /* of one ring, since it was opened */
+	uint64_t reads, writes, flushes, others;
+	uint64_t read_bytes, write_bytes;
+	uint64_t errors;
+	uint64_t kicks;	      /* doorbells rung */
+	uint64_t kicks_saved; /* batches for which the device asked for none */
+	uint64_t interrupts;  /* wake-ups from sleep by the device */
+	uint64_t polls_hit, polls_missed;
+};
+
+/* The disk behind the seam. One implementation fills one of these tables; every
+ * entry is required unless it says otherwise. Call through the functions below. */
+struct blockdev_ops {
+	void (*info)(struct blockdev *dev, struct blk_info *out);
+	int (*queue_open)(struct blockdev *dev, struct blk_queue **out);
+	void (*queue_close)(struct blk_queue *q);
+	int (*submit)(struct blk_queue *q, struct blk_req *req);
+	void (*kick)(struct blk_queue *q);
+	int (*poll)(struct blk_queue *q);
+	bool (*arm)(struct blk_queue *q);
+	void *(*dma_alloc)(struct blockdev *dev, size_t bytes);
+	void (*dma_free)(struct blockdev *dev, void *mem, size_t bytes);
+	int (*stat)(struct blockdev *dev, struct blk_stat *out, int max); /* may be NULL */
+	void (*close)(struct blockdev *dev);
+};
+
+struct blockdev {
+	const struct blockdev_ops *ops;
+};
+
+struct blk_queue { /* embedded first in the implementation's own */
+	struct blockdev *dev;
+	int event_fd;	     /* made by blk_queue_open(): see blk_fd() */
+	uint32_t nr_inflight; /* submitted, done() not yet called; kept by blockdev.c */
+	uint32_t spin_us;     /* how long blk_wait() polls before it sleeps; 0: sleep at once */
+};
+
+void blk_get_info(struct blockdev *dev, struct blk_info *out);
+int blk_stats(struct blockdev *dev, struct blk_stat *out, int max); /* how many were filled in */
+void blk_close(struct blockdev *dev); /* all queues closed, all DMA memory freed before */
+
+/* A queue for the calling thread. Close it with nothing in flight. */
+int blk_queue_open(struct blockdev *dev, struct blk_queue **out);
+void blk_queue_close(struct blk_queue *q);
+
+/* Queue REQ; the disk learns of it at the next blk_kick(). A full ring is no
+ * error: REQ waits in the queue for room. -EINVAL: misaligned, no bytes, or past the
+ * end; -EROFS; -EOPNOTSUPP: on these REQ stays the caller's and done() is not called. */
+int blk_submit(struct blk_queue *q, struct blk_req *req);
+
+void blk_kick(struct blk_queue *q); /* one doorbell for all that is queued */
+
+/* Reap: calls done() for what has completed, returns how many. Never sleeps. done()
+ * may submit again; it must not call blk_poll() or blk_wait(). */
+int blk_poll(struct blk_queue *q);
+
+/* To sleep: while blk_arm() returns true there is something to poll. When it returned false, blk_fd()
+ * becomes readable at the next completion or blk_wake(); blk_poll() resets it. */
+bool blk_arm(struct blk_queue *q);
+int blk_fd(const struct blk_queue *q);
+void blk_wake(struct blk_queue *q); /* from any thread: end a sleep, now or the next one */
+
+/* Kick, poll for a while, then sleep, until something was done, blk_wake() was called or
+ * TIMEOUT_MS passed (-1: for ever). Returns what blk_poll() would. */
+int blk_wait(struct blk_queue *q, int timeout_ms);
+
+/* Memory that requests may point into: zeroed, aligned to 4096 bytes, physically contiguous when BYTES
+ * is at most 2 MiB (2 MiB-aligned when BYTES is a multiple of it). NULL: none left. Any thread. */
+void *blk_dma_alloc(struct blockdev *dev, size_t bytes);
+void blk_dma_free(struct blockdev *dev, void *mem, size_t bytes);
+
+/* Do one request and wait for it on Q; other requests' done() may be called meanwhile.
+ * BUF is NR_SECTORS * 512 bytes of DMA memory, NULL where OP carries no data. */
+int blk_do(struct blk_queue *q, enum blk_op op, uint64_t sector, uint32_t nr_sectors, void *buf);
+#endif
