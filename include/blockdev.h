@@ -14,6 +14,7 @@
  * once the write was done. Completions come in any order. */
 #ifndef VBLKFS_BLOCKDEV_H
 #define VBLKFS_BLOCKDEV_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct blk_queue;
 struct blk_req { /* the caller's, but the queue's from submit to done() */
 	enum blk_op op;
 	uint64_t sector;
-	uint32_t nr_sectors;	 /* any size: split by the disk's limits below the seam */
+	uint32_t nr_sectors;     /* any size: split by the disk's limits below the seam */
 	const struct iovec *iov; /* nr_sectors * 512 bytes of blk_dma_alloc() memory; READ, WRITE */
 	int nr_iov;
 	void (*done)(struct blk_req *req, int err);
@@ -39,22 +40,22 @@ struct blk_req { /* the caller's, but the queue's from submit to done() */
 
 struct blk_info {
 	uint64_t nr_sectors;
-	uint32_t logical_bytes;	 /* the disk's block: 512 or 4096 */
+	uint32_t logical_bytes;  /* the disk's block: 512 or 4096 */
 	uint32_t physical_bytes; /* best unit of writing; >= logical_bytes */
-	uint32_t nr_rings;	 /* queues beyond this many share a ring */
+	uint32_t nr_rings;       /* queues beyond this many share a ring */
 	bool read_only;
 	bool volatile_cache; /* writes need BLK_FLUSH to be durable */
 	bool can_discard;
 	bool can_write_zeroes;
 	char serial[21]; /* NUL-terminated; empty when the disk has none */
-	char name[64];	 /* as given by the user: address or path; for messages */
+	char name[64];   /* as given by the user: address or path; for messages */
 };
 
 struct blk_stat { /* of one ring, since it was opened */
 	uint64_t reads, writes, flushes, others;
 	uint64_t read_bytes, write_bytes;
 	uint64_t errors;
-	uint64_t kicks;	      /* doorbells rung */
+	uint64_t kicks;       /* doorbells rung */
 	uint64_t kicks_saved; /* batches for which the device asked for none */
 	uint64_t interrupts;  /* wake-ups from sleep by the device */
 	uint64_t polls_hit, polls_missed;
@@ -82,9 +83,13 @@ struct blockdev {
 
 struct blk_queue { /* embedded first in the implementation's own */
 	struct blockdev *dev;
-	int event_fd;	     /* made by blk_queue_open(): see blk_fd() */
-	uint32_t nr_inflight; /* submitted, done() not yet called; kept by blockdev.c */
-	uint32_t spin_us;     /* how long blk_wait() polls before it sleeps; 0: sleep at once */
+	uint32_t spin_us; /* how long blk_wait() polls before it sleeps; 0: sleep at once */
+	/* Below: blockdev.c's. An implementation ends a sleep by blk_wake(). */
+	int event_fd;
+	atomic_bool woken;    /* event_fd was written by blk_wake() */
+	bool armed;           /* event_fd may be written by the disk */
+	uint32_t nr_inflight; /* submitted, done() not yet called */
+	struct blk_info info; /* as of the last look; what blk_submit() checks against */
 };
 
 void blk_get_info(struct blockdev *dev, struct blk_info *out);

@@ -1,0 +1,157 @@
+/* mem_disk.c - a disk in memory, for tests. Requests are carried out by the owner's poll, in order. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "disk.h"
+#include "plain_dma.h"
+
+struct mem_disk {
+	struct blockdev dev;
+	uint64_t nr_sectors;
+	uint8_t *bytes;
+};
+
+struct mem_queue {
+	struct blk_queue q;
+	struct blk_req *first, **last; /* submitted */
+};
+
+static void mem_info(struct blockdev *dev, struct blk_info *out)
+{
+	*out = (struct blk_info){
+		.nr_sectors = ((struct mem_disk *)dev)->nr_sectors,
+		.logical_bytes = SECTOR_BYTES,
+		.physical_bytes = 4096,
+		.nr_rings = 64,
+		.volatile_cache = true,
+		.can_discard = true,
+		.can_write_zeroes = true,
+		.serial = "memory",
+		.name = "memory",
+	};
+}
+
+static int mem_queue_open(struct blockdev *dev, struct blk_queue **out)
+{
+	struct mem_queue *mq = calloc(1, sizeof(*mq));
+
+	(void)dev;
+	if (mq == NULL)
+		return -ENOMEM;
+	mq->last = &mq->first;
+	*out = &mq->q;
+	return 0;
+}
+
+static void mem_queue_close(struct blk_queue *q)
+{
+	free(q);
+}
+
+static int mem_submit(struct blk_queue *q, struct blk_req *req)
+{
+	struct mem_queue *mq = (struct mem_queue *)q;
+
+	req->next = NULL;
+	*mq->last = req;
+	mq->last = &req->next;
+	return 0;
+}
+
+static void mem_kick(struct blk_queue *q)
+{
+	(void)q;
+}
+
+static void transfer(uint8_t *at, const struct blk_req *req)
+{
+	for (int i = 0; i < req->nr_iov; i++) {
+		const struct iovec *v = &req->iov[i];
+
+		if (req->op == BLK_READ)
+			memcpy(v->iov_base, at, v->iov_len);
+		else
+			memcpy(at, v->iov_base, v->iov_len);
+		at += v->iov_len;
+	}
+}
+
+static void carry_out(struct mem_disk *disk, const struct blk_req *req)
+{
+	uint8_t *at = disk->bytes + req->sector * SECTOR_BYTES;
+
+	switch (req->op) {
+	case BLK_READ:
+	case BLK_WRITE:
+		transfer(at, req);
+		break;
+	case BLK_DISCARD: /* a reader may count on nothing: give it something that shows */
+		memset(at, 0xdd, (size_t)req->nr_sectors * SECTOR_BYTES);
+		break;
+	case BLK_WRITE_ZEROES:
+		memset(at, 0, (size_t)req->nr_sectors * SECTOR_BYTES);
+		break;
+	case BLK_FLUSH:
+		break;
+	}
+}
+
+static int mem_poll(struct blk_queue *q)
+{
+	struct mem_queue *mq = (struct mem_queue *)q;
+	struct blk_req *req = mq->first;
+	int n = 0;
+
+	mq->first = NULL; /* what done() submits waits for the next poll */
+	mq->last = &mq->first;
+	while (req != NULL) {
+		struct blk_req *next = req->next;
+
+		carry_out((struct mem_disk *)q->dev, req);
+		req->done(req, 0);
+		req = next;
+		n++;
+	}
+	return n;
+}
+
+static bool mem_arm(struct blk_queue *q)
+{
+	return ((struct mem_queue *)q)->first != NULL;
+}
+
+static void mem_close(struct blockdev *dev)
+{
+	free(((struct mem_disk *)dev)->bytes);
+	free(dev);
+}
+
+static const struct blockdev_ops mem_ops = {
+	.info = mem_info,
+	.queue_open = mem_queue_open,
+	.queue_close = mem_queue_close,
+	.submit = mem_submit,
+	.kick = mem_kick,
+	.poll = mem_poll,
+	.arm = mem_arm,
+	.dma_alloc = plain_dma_alloc,
+	.dma_free = plain_dma_free,
+	.close = mem_close,
+};
+
+int mem_disk_open(uint64_t nr_sectors, struct blockdev **out)
+{
+	struct mem_disk *disk = calloc(1, sizeof(*disk));
+
+	if (disk == NULL)
+		return -ENOMEM;
+	disk->dev.ops = &mem_ops;
+	disk->nr_sectors = nr_sectors;
+	disk->bytes = calloc(nr_sectors, SECTOR_BYTES);
+	if (disk->bytes == NULL) {
+		free(disk);
+		return -ENOMEM;
+	}
+	*out = &disk->dev;
+	return 0;
+}
