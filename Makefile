@@ -41,10 +41,10 @@ san = $(patsubst %.c,$(O)/san/obj/%.o,$(1))
 
 $(O)/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+	$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
 $(O)/san/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+	$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
 
 # Programs: cmd/NAME.c and everything they share.
 $(PROGRAMS:%=$(O)/%): $(O)/%: $(O)/obj/cmd/%.o $(call obj,$(CMD_SHARED) $(FUSE_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))

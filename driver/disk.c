@@ -4,8 +4,7 @@
 #include <string.h>
 #include "disk.h"
 
-/* The PCI address in SOURCE as 0000:00:05.0; false when SOURCE has another form. */
-static bool parse_address(const char *source, char *out, size_t bytes)
+bool disk_parse_address(const char *source, char *out, size_t bytes)
 {
 	unsigned domain = 0, bus, slot, function;
 	int end = 0;
@@ -28,7 +27,7 @@ bool disk_is_pci(const char *source)
 {
 	char address[32];
 
-	return parse_address(source, address, sizeof(address));
+	return disk_parse_address(source, address, sizeof(address));
 }
 
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
@@ -36,7 +35,7 @@ int disk_open(const char *source, const struct disk_opts *opts, struct blockdev 
 {
 	char address[32];
 
-	if (parse_address(source, address, sizeof(address)))
+	if (disk_parse_address(source, address, sizeof(address)))
 		return vblk_open(address, opts, out, err, err_bytes);
 	return image_open(source, opts, out, err, err_bytes);
 }

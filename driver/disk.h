@@ -10,16 +10,18 @@
 #include "blockdev.h"
 
 struct disk_opts {
-	bool read_only;	    /* never write; an image is opened read-only */
+	bool read_only;     /* never write; an image is opened read-only */
 	uint32_t max_rings; /* 0: as many as the disk has */
 	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
-	bool poll_only;	    /* never sleep on the interrupt */
+	bool poll_only;     /* never sleep on the interrupt */
 };
 
 /* OPTS may be NULL. On failure ERR has one line for the user. */
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
-bool disk_is_pci(const char *source); /* by its form */
+/* The PCI address that SOURCE is, by its form, as 0000:00:05.0 into OUT; false: SOURCE has another form. */
+bool disk_parse_address(const char *source, char *out, size_t bytes);
+bool disk_is_pci(const char *source);
 
 int image_open(const char *path, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);

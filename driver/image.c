@@ -199,9 +199,8 @@ static int result_of(int fd, const struct blk_req *req, int res)
 }
 
 /* For the caller: an image that can't be read or written is a failed disk. */
-static int disk_error(const struct blk_req *req, int err)
+static int disk_error(int err)
 {
-	(void)req;
 	return err == 0 || err == -EOPNOTSUPP || err == -ENOSPC ? err : -EIO;
 }
 
@@ -215,7 +214,7 @@ static int poll_fifo(struct image_queue *iq)
 	for (; req != NULL; n++) {
 		struct blk_req *next = req->next;
 
-		req->done(req, disk_error(req, carry_out(iq->fd, req)));
+		req->done(req, disk_error(carry_out(iq->fd, req)));
 		req = next;
 	}
 	return n;
@@ -235,7 +234,7 @@ static int image_poll(struct blk_queue *q)
 
 		io_uring_cqe_seen(&iq->ring, cqe);
 		iq->nr_in_ring--;
-		req->done(req, disk_error(req, result_of(iq->fd, req, res)));
+		req->done(req, disk_error(result_of(iq->fd, req, res)));
 		n++;
 	}
 	fill_ring(iq);
