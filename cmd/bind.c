@@ -1,0 +1,299 @@
+/* bind.c - see bind.h.
+ *
+ * Order of a bind: everything that may fail harmlessly first (module, hugepages), then the checks, with the block device held exclusively
+ * from before they are made until the driver has let go, so that nothing can be mounted in between; then unbind, driver_override,
+ * bind. A failure after the unbind gives the disk back to its old driver. */
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "bind.h"
+#include "holders.h"
+#include "signature.h"
+#include "sysfs.h"
+
+#define DRIVERS    "/sys/bus/pci/drivers"
+#define DEVICES    "/sys/bus/pci/devices"
+#define UIO_DRIVER "uio_pci_generic"
+#define HUGEPAGES  "/sys/kernel/mm/hugepages/hugepages-2048kB"
+
+struct message {
+	char *text;
+	size_t bytes;
+};
+
+static int fail(const struct message *m, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int fail(const struct message *m, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(m->text, m->bytes, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+/* One bind or unbind at a time on this machine. */
+static int lock_binding(const struct message *m)
+{
+	int fd;
+
+	if (geteuid() != 0)
+		return fail(m, -EPERM, "only root can change a device's driver; run it with sudo");
+	if (mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST)
+		return fail(m, -errno, "%s: %s", RUN_DIR, strerror(errno));
+	fd = open(RUN_DIR "/bind.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+		int code = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return fail(m, code, "%s/bind.lock: %s", RUN_DIR, strerror(-code));
+	}
+	return fd;
+}
+
+static int run_modprobe(void)
+{
+	char *argv[] = {"modprobe", "-q", UIO_DRIVER, NULL};
+	char *envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	pid_t pid;
+	int status, err;
+
+	err = posix_spawnp(&pid, argv[0], NULL, NULL, argv, envp);
+	if (err != 0)
+		return -err;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENOENT;
+}
+
+static int load_module(struct bind_report *report, const struct message *m)
+{
+	if (access(DRIVERS "/" UIO_DRIVER, F_OK) == 0)
+		return 0;
+	(void)run_modprobe();
+	if (access(DRIVERS "/" UIO_DRIVER, F_OK) < 0)
+		return fail(m, -ENOENT,
+			"the kernel has no driver %s, and 'modprobe %s' did not load it; install "
+			"the kernel's modules",
+			UIO_DRIVER, UIO_DRIVER);
+	report->module_loaded = true;
+	return 0;
+}
+
+static int reserve_hugepages(struct bind_report *report, const struct message *m)
+{
+	uint64_t have = 0, got = 0;
+	char wanted[32];
+
+	if (sysfs_read_u64(&have, HUGEPAGES "/nr_hugepages") < 0)
+		return fail(m, -EOPNOTSUPP, "this kernel has no hugepages of 2 MiB");
+	if (have > 0)
+		return 0;
+	snprintf(wanted, sizeof(wanted), "%u", BIND_HUGEPAGES);
+	(void)sysfs_write(wanted, HUGEPAGES "/nr_hugepages");
+	(void)sysfs_read_u64(&got, HUGEPAGES "/nr_hugepages");
+	if (got == 0)
+		return fail(m, -ENOMEM,
+			"no hugepages could be reserved: memory is short or in pieces; boot with "
+			"hugepages=%u, or free memory and run: sysctl vm.nr_hugepages=%u",
+			BIND_HUGEPAGES, BIND_HUGEPAGES);
+	report->hugepages_reserved = got;
+	return 0;
+}
+
+static int check_signature(const struct pci_disk *d, const struct message *m)
+{
+	char path[64], what[128];
+	int found;
+
+	snprintf(path, sizeof(path), "/dev/%s", d->block);
+	found = signature_find(path, what, sizeof(what));
+	if (found < 0)
+		return fail(m, found, "%s: cannot look for signatures: %s", path, strerror(-found));
+	if (found == SIGNATURE_FOREIGN)
+		return fail(m, -EBUSY, "%s (%s) holds %s; --force binds it all the same",
+			d->address, d->block, what);
+	return 0;
+}
+
+/* A descriptor that keeps the block device from being used; -1 where it has none. */
+static int check_free(const struct pci_disk *d, bool force, int *guard, const struct message *m)
+{
+	char why[256];
+	int in_use, err;
+
+	*guard = -1;
+	if (d->block[0] == '\0')
+		return 0;
+	*guard = holders_lock(d->block);
+	in_use = holders_of(d->block, why, sizeof(why));
+	if (in_use < 0)
+		err = fail(m, in_use, "%s: cannot find out who uses %s: %s", d->address, d->block,
+			strerror(-in_use));
+	else if (in_use > 0)
+		err = fail(m, -EBUSY, "%s is in use: %s", d->address, why);
+	else if (*guard < 0)
+		err = fail(m, *guard, "%s is in use: /dev/%s: %s", d->address, d->block,
+			strerror(-*guard));
+	else
+		err = force ? 0 : check_signature(d, m);
+	if (err < 0 && *guard >= 0)
+		close(*guard);
+	return err;
+}
+
+static int bind_to(const char *address, const char *driver)
+{
+	int err = sysfs_write(driver, DEVICES "/%s/driver_override", address);
+
+	if (err < 0)
+		return err;
+	return sysfs_write(address, DRIVERS "/%s/bind", driver);
+}
+
+/* Clear the override and let DRIVER, or without one any that claims it, take the function. */
+static int give_back(const char *address, const char *driver)
+{
+	int err = sysfs_write("\n", DEVICES "/%s/driver_override", address);
+
+	if (err < 0)
+		return err;
+	if (driver[0] != '\0')
+		return sysfs_write(address, DRIVERS "/%s/bind", driver);
+	return sysfs_write(address, "/sys/bus/pci/drivers_probe");
+}
+
+static int switch_driver(struct pci_disk *d, const struct message *m)
+{
+	int err;
+
+	if (d->driver[0] != '\0') {
+		err = sysfs_write(d->address, DEVICES "/%s/driver/unbind", d->address);
+		if (err < 0)
+			return fail(m, err, "%s: %s did not let go of it: %s", d->address,
+				d->driver, strerror(-err));
+	}
+	err = bind_to(d->address, UIO_DRIVER);
+	if (err == 0)
+		return 0;
+	if (give_back(d->address, d->driver) < 0)
+		return fail(m, err, "%s: %s refused it (%s), and %s did not take it back",
+			d->address, UIO_DRIVER, strerror(-err), d->driver);
+	return fail(m, err, "%s: %s refused it: %s; it is with %s again", d->address, UIO_DRIVER,
+		strerror(-err), d->driver);
+}
+
+static int bind_locked(
+	struct pci_disk *d, bool force, struct bind_report *report, const struct message *m)
+{
+	int guard, err;
+
+	err = load_module(report, m);
+	if (err < 0)
+		return err;
+	err = reserve_hugepages(report, m);
+	if (err < 0)
+		return err;
+	err = check_free(d, force, &guard, m);
+	if (err < 0)
+		return err;
+	err = pci_disk_record_write(d);
+	if (err < 0)
+		fail(m, err, "%s: cannot record its driver: %s", RUN_DIR, strerror(-err));
+	else
+		err = switch_driver(d, m);
+	if (err < 0)
+		pci_disk_record_remove(d);
+	if (guard >= 0)
+		close(guard);
+	return err;
+}
+
+int bind_disk(
+	struct pci_disk *d, bool force, struct bind_report *report, char *err, size_t err_bytes)
+{
+	const struct message m = {err, err_bytes};
+	char again[16];
+	int lock, code;
+
+	memset(report, 0, sizeof(*report));
+	lock = lock_binding(&m);
+	if (lock < 0)
+		return lock;
+	snprintf(again, sizeof(again), "%s", d->address);
+	code = pci_disk_find(again, d, err, err_bytes); /* as it is under the lock */
+	if (code == 0 && pci_disk_is_ours(d))
+		report->already = true;
+	else if (code == 0)
+		code = bind_locked(d, force, report, &m);
+	if (code == 0 && !report->already)
+		code = pci_disk_find(again, d, err, err_bytes);
+	close(lock);
+	return code;
+}
+
+/* The kernel makes the block device in its own time: wait a little, so that the next command finds it. */
+static void await_kernel_disk(struct pci_disk *d)
+{
+	const struct timespec tick = {.tv_nsec = 20000000};
+	char address[16], err[256];
+
+	snprintf(address, sizeof(address), "%s", d->address);
+	for (int i = 0; i < 100; i++) {
+		if (pci_disk_find(address, d, err, sizeof(err)) < 0 || d->block[0] != '\0')
+			return;
+		nanosleep(&tick, NULL);
+	}
+}
+
+static int unbind_locked(struct pci_disk *d, const struct message *m)
+{
+	int err;
+
+	if (d->held_by[0] != '\0')
+		return fail(
+			m, -EBUSY, "%s is in use: %s; unmount it first", d->address, d->held_by);
+	err = sysfs_write(d->address, DRIVERS "/" UIO_DRIVER "/unbind");
+	if (err < 0)
+		return fail(m, err, "%s: %s did not let go of it: %s", d->address, UIO_DRIVER,
+			strerror(-err));
+	err = give_back(d->address, d->old_driver);
+	if (err < 0)
+		return fail(m, err, "%s: %s did not take it back: %s", d->address,
+			d->old_driver[0] != '\0' ? d->old_driver : "no driver", strerror(-err));
+	pci_disk_record_remove(d);
+	await_kernel_disk(d);
+	return 0;
+}
+
+int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes)
+{
+	const struct message m = {err, err_bytes};
+	char again[16];
+	int lock, code;
+
+	*already = false;
+	lock = lock_binding(&m);
+	if (lock < 0)
+		return lock;
+	snprintf(again, sizeof(again), "%s", d->address);
+	code = pci_disk_find(again, d, err, err_bytes);
+	if (code == 0 && !pci_disk_is_ours(d))
+		*already = true;
+	else if (code == 0)
+		code = unbind_locked(d, &m);
+	close(lock);
+	return code;
+}

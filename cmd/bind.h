@@ -1,0 +1,22 @@
+/* bind.h - hand a virtio disk to uio_pci_generic, and give it back. */
+#ifndef VBLKFS_BIND_H
+#define VBLKFS_BIND_H
+#include <stdbool.h>
+#include "pci_disk.h"
+
+#define BIND_HUGEPAGES 64U /* reserved when there are none: 128 MiB in pages of 2 MiB */
+
+struct bind_report {
+	bool already;                /* nothing was to be done */
+	uint64_t hugepages_reserved; /* by this call; 0: there were some */
+	bool module_loaded;          /* by this call */
+};
+
+/* Refuses with -EBUSY a disk that is in use, and unless FORCE one that carries a known signature. On failure ERR has one line, and the
+ * disk is with the driver that it had. */
+int bind_disk(
+	struct pci_disk *d, bool force, struct bind_report *report, char *err, size_t err_bytes);
+
+/* Back to the driver that bind recorded, else to the one that claims it. Refuses -EBUSY while in use. */
+int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes);
+#endif

@@ -1,0 +1,82 @@
+# What the README names: check and its parts, demo, bench, install.
+
+C_FILES := $(wildcard cmd/*.[ch] driver/*.[ch] fusefs/*.[ch] include/*.h tests/*.[ch] tests/*/*.[ch])
+SH_FILES = $(shell grep -lE '^\#!.*(bash|/sh)' -r tests .ci --include='*' 2>/dev/null)
+MAN_PAGES := $(wildcard man/*.[0-9])
+
+# Packages first: everything else may need them.
+check:
+	tests/prepare.sh build check
+	$(MAKE) lint
+	$(MAKE) all tools
+	$(MAKE) O=build/clang CC=clang all tools
+	$(MAKE) unit
+	$(MAKE) check-fuse
+	$(MAKE) check-guest
+	@echo "make check: all passed"
+
+check-fuse: all tools
+	tests/fuse/check.sh $(O)
+check-guest: all tools
+	tests/guest/check.sh
+
+demo:
+	tests/prepare.sh build guest
+	$(MAKE) all
+	tests/demo.sh
+
+bench:
+	tests/prepare.sh build bench
+	$(MAKE) all tools
+	tests/bench/bench.sh $(BENCH_ARGS)
+
+lint: lint-format lint-headers lint-rooms lint-shell lint-man lint-cppcheck lint-tidy
+
+lint-format:
+	clang-format --dry-run -Werror $(C_FILES)
+
+# Each header compiles alone.
+lint-headers: deps
+	@for h in $(filter %.h,$(C_FILES)); do \
+		$(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Idriver -Ifusefs -Itests $(DEP_CFLAGS) $(WARN) \
+			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h does not compile alone"; exit 1; }; \
+	done
+
+# driver/ and fusefs/ know nothing of each other; FUSE is known to two files.
+lint-rooms:
+	@! grep -nE '#include "(fs|format|cache|tx|alloc|inode|extent|btree|dir|orphan|xattr|journal|vblkfs|session)\.h"' driver/*.[ch]
+	@! grep -nE '#include "(hw|disk|virtio.*|virtqueue|pci|dma)\.h"' fusefs/*.[ch]
+	@! grep -lE '#include <fuse' driver/*.[ch] $(filter-out fusefs/ops.c fusefs/session.c fusefs/session.h,$(wildcard fusefs/*.[ch])) cmd/*.[ch]
+
+lint-shell:
+	shellcheck -x $(SH_FILES)
+lint-man:
+	mandoc -T lint -W warning $(MAN_PAGES)
+lint-cppcheck:
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
+		--std=c11 --library=posix -D_GNU_SOURCE -DFUSE_USE_VERSION=314 -DVBLKFS_VERSION='""' -Iinclude -Idriver -Ifusefs -Itests \
+		--suppress=missingIncludeSystem -j2 cmd driver fusefs
+
+TIDY_SRC := $(CMD_SRC) $(DRIVER_SRC) $(FUSEFS_SRC) $(FUSE_SRC)
+TIDY := $(TIDY_SRC:%.c=$(O)/tidy/%.ok)
+lint-tidy: $(TIDY)
+$(O)/tidy/%.ok: %.c .clang-tidy $(wildcard include/*.h driver/*.h fusefs/*.h cmd/*.h) | deps
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- $(filter-out -MMD -MP,$(BASE)) $(DEP_CFLAGS) -Idriver -Ifusefs 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+# mount(8) and fsck(8) look for helpers in /sbin; mount.fuse3 looks for vblkfs in PATH.
+INSTALLED = $(DESTDIR)$(SBINDIR)/vblkfs $(DESTDIR)$(SBINDIR)/mkfs.vblkfs $(DESTDIR)$(SBINDIR)/vblkctl \
+	$(DESTDIR)$(SBINDIR)/mount.fuse.vblkfs $(DESTDIR)$(SBINDIR)/umount.fuse.vblkfs
+install: all
+	install -d $(DESTDIR)$(SBINDIR)
+	install -m 755 $(PROGRAMS:%=$(O)/%) $(DESTDIR)$(SBINDIR)/
+	ln -sf vblkfs $(DESTDIR)$(SBINDIR)/mount.fuse.vblkfs
+	ln -sf vblkfs $(DESTDIR)$(SBINDIR)/umount.fuse.vblkfs
+	for m in $(MAN_PAGES); do d=$(DESTDIR)$(MANDIR)/man$${m##*.}; install -d $$d; install -m 644 $$m $$d/; done
+uninstall:
+	rm -f $(INSTALLED)
+	for m in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m; done
+
+.PHONY: check check-fuse check-guest demo bench lint lint-format lint-headers lint-rooms lint-shell \
+	lint-man lint-cppcheck lint-tidy install uninstall
