@@ -1,0 +1,130 @@
+/* virtio_bus.h - the virtio bus: devices, drivers, and how they find each other; feature negotiation and device status.
+ *
+ * Names and order follow Linux's drivers/virtio. A transport registers a device: it is reset, acknowledged, matched, validated, probed,
+ * made live, scanned. The driver then owns it until virtio_unregister_device().
+ *
+ * Errors are negative errnos; the first failure also leaves one line for the user in vdev->why.
+ *
+ * Threads: registration from any thread. config_changed() comes from the transport's interrupt thread, or, when a change came
+ * before the probe ended, from the thread that probes; never from two at a time. The transport locks its registers. */
+#ifndef VBLKFS_VIRTIO_BUS_H
+#define VBLKFS_VIRTIO_BUS_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "hw.h"
+#include "virtio.h"
+
+struct virtio_device;
+struct virtqueue;
+
+struct virtqueue_info {
+	const char *name; /* req.0; copied */
+	void (*callback)(struct virtqueue *vq); /* on the interrupt thread: something may be in the used ring */
+};
+
+/* What a transport does for the bus. Every entry is required. */
+struct virtio_config_ops {
+	uint8_t (*get_status)(struct virtio_device *vdev);
+	void (*set_status)(struct virtio_device *vdev, uint8_t status); /* not 0: that is reset() */
+	/* Status 0, and wait until it reads 0: then the device touches no memory. -ENODEV: gone; -ETIMEDOUT: it may still do. */
+	int (*reset)(struct virtio_device *vdev);
+	uint64_t (*get_features)(struct virtio_device *vdev);
+	/* Drops what the transport and the rings do not understand, then tells the device. */
+	int (*finalize_features)(struct virtio_device *vdev);
+	uint32_t (*generation)(struct virtio_device *vdev);
+	/* One field, of its natural width: 1, 2, 4 or 8 bytes, in host order. The caller keeps to vdev->config_bytes. */
+	uint64_t (*get)(struct virtio_device *vdev, uint32_t off, unsigned bytes);
+	void (*set)(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
+	/* Make NR queues, none bigger than MAX_SIZE, and start listening for interrupts. All or none. */
+	int (*find_vqs)(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
+		const struct virtqueue_info *info, struct virtqueue **out);
+	/* After reset(). When it failed, the memory is not freed: the device may still write to it. */
+	void (*del_vqs)(struct virtio_device *vdev);
+	void (*notify)(struct virtqueue *vq);
+};
+
+struct virtio_device_id {
+	uint32_t device;
+	uint32_t vendor;
+};
+#define VIRTIO_ANY_ID 0xffffffffU
+
+struct virtio_driver {
+	const char *name;
+	const struct virtio_device_id *id_table; /* ends with device 0 */
+	const unsigned *feature_table;           /* bit numbers */
+	unsigned nr_features;
+	const unsigned *feature_table_legacy; /* for devices without VERSION_1; NULL: the same */
+	unsigned nr_features_legacy;
+	int (*validate)(struct virtio_device *vdev); /* may clear bits in vdev->features; may be NULL */
+	int (*probe)(struct virtio_device *vdev);
+	void (*scan)(struct virtio_device *vdev); /* the device is live now; may be NULL */
+	void (*remove)(struct virtio_device *vdev);
+	/* The configuration changed, or the device broke: see virtio_device_health(). */
+	void (*config_changed)(struct virtio_device *vdev);
+	int (*freeze)(struct virtio_device *vdev);  /* may be NULL, likewise restore */
+	int (*restore)(struct virtio_device *vdev);
+
+	struct virtio_driver *next; /* the bus's */
+};
+
+struct virtio_device {
+	const struct virtio_config_ops *config;
+	struct hw *hw;              /* for DMA memory and barriers */
+	struct virtio_device_id id; /* set by the transport, as are the next three */
+	char name[64];
+	uint32_t config_bytes; /* readable at all; a field past it does not exist */
+	uint32_t max_vqs;      /* as the transport knows it */
+	atomic_bool has_irq;   /* interrupts are delivered; may turn false, never true */
+	uint64_t offered, features;
+	const void *params; /* what the opener wants of the driver; of the driver's own type */
+	void *priv;         /* the driver's */
+	char why[160];
+
+	/* the bus's */
+	struct virtio_driver *drv;
+	pthread_mutex_t config_lock; /* config_enabled, config_pending, and the call of config_changed() */
+	bool config_enabled, config_pending;
+	bool reset_failed;
+	atomic_int gone; /* a negative errno once the transport lost the device */
+};
+
+int virtio_register_driver(struct virtio_driver *drv); /* -EEXIST; it stays registered */
+
+/* Reset, match, probe. On failure the device is reset and nothing is kept. -ENXIO: no driver wants it. */
+int virtio_register_device(struct virtio_device *vdev);
+/* remove(), reset. Then the transport may go. */
+void virtio_unregister_device(struct virtio_device *vdev);
+
+static inline bool virtio_has_feature(const struct virtio_device *vdev, unsigned bit)
+{
+	return vdev->features >> bit & 1;
+}
+static inline void virtio_clear_feature(struct virtio_device *vdev, unsigned bit)
+{
+	vdev->features &= ~(1ULL << bit);
+}
+
+/* DRIVER_OK: from now on the device may be kicked. For a driver whose probe() does I/O; else the bus does it after probe(). */
+int virtio_device_ready(struct virtio_device *vdev);
+/* Status 0, awaited; bus mastering is taken away where that fails. -ENODEV, -ETIMEDOUT. */
+int virtio_reset_device(struct virtio_device *vdev);
+/* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET, or has lost its DRIVER_OK. One register read. */
+int virtio_device_health(struct virtio_device *vdev);
+int virtio_freeze_device(struct virtio_device *vdev); /* reset, with the driver's freeze() before */
+int virtio_restore_device(struct virtio_device *vdev);
+
+/* By transports: a configuration interrupt; the device vanished. */
+void virtio_config_changed(struct virtio_device *vdev);
+void virtio_device_gone(struct virtio_device *vdev, int err);
+
+/* Attributes as text: status, features, vendor, device, modalias. The length, or -ENOENT. */
+int virtio_attribute(struct virtio_device *vdev, const char *name, char *buf, size_t bytes);
+
+/* Record the reason of a failure, if it is the first, and return ERR. */
+int virtio_fail(struct virtio_device *vdev, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+#endif

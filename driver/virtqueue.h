@@ -1,0 +1,62 @@
+/* virtqueue.h - one virtqueue: requests as lists of buffers go in, tokens come out when the device has used them.
+ *
+ * Nothing here names a ring's layout, so that a packed ring can stand behind the same calls. Today: the split
+ * ring of virtio 1.2, 2.7, with indirect descriptors and event index when negotiated.
+ *
+ * Addresses are the device's. Threads: one at a time per queue, but for vq_interrupt(). */
+#ifndef VBLKFS_VIRTQUEUE_H
+#define VBLKFS_VIRTQUEUE_H
+#include "virtio_bus.h"
+
+struct vq_seg {
+	uint64_t addr;
+	uint32_t bytes; /* not 0 */
+};
+
+struct vq_ring; /* the layout's own */
+
+struct virtqueue {
+	struct virtio_device *vdev;
+	uint16_t index;
+	uint16_t size; /* entries */
+	char name[16];
+	void (*callback)(struct virtqueue *vq);
+	void *priv;           /* the driver's */
+	uint64_t notify_addr; /* the transport's, these two */
+	uint16_t notify_data;
+	bool broken; /* the device broke the ring's rules: nothing more comes out */
+	struct vq_ring *ring;
+};
+
+struct vq_addresses { /* for the transport */
+	uint64_t desc, driver, device;
+};
+
+/* Clears the bits 28 and up in vdev->features that the rings do not know. */
+void vq_transport_features(struct virtio_device *vdev);
+
+/* SIZE is a power of two, up to VRING_MAX_SIZE. The features are final. */
+int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
+	const struct virtqueue_info *info, struct virtqueue **out);
+void vq_destroy(struct virtqueue *vq, bool leak); /* LEAK: the device may still write to its memory */
+void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
+
+unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */
+bool vq_has_room(const struct virtqueue *vq, unsigned nr_segs);
+
+/* Put a request: SEG has NR_OUT buffers that the device reads, then NR_IN that it writes. TOKEN, not NULL, comes back from vq_get_buf().
+ * The device may not look before vq_kick_prepare(). -ENOSPC: no room now. */
+int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in, void *token);
+/* Show the device what was added since the last time. True: it wants to be told, by vq_notify(). */
+bool vq_kick_prepare(struct virtqueue *vq);
+unsigned vq_nr_unkicked(const struct virtqueue *vq);
+void vq_notify(struct virtqueue *vq);
+
+/* The next token that the device has done with; NULL: none now, or broken. */
+void *vq_get_buf(struct virtqueue *vq);
+
+/* Interrupts: a hint to the device. vq_enable_cb() returns true when there is something to get already: then none may come. */
+void vq_disable_cb(struct virtqueue *vq);
+bool vq_enable_cb(struct virtqueue *vq);
+void vq_interrupt(struct virtqueue *vq); /* by the transport */
+#endif
