@@ -21,6 +21,7 @@
 #ifndef VBLKFS_FORMAT_H
 #define VBLKFS_FORMAT_H
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "le.h"
@@ -72,6 +73,8 @@ static_assert(sizeof(struct block_head) == 64, "format");
 #define STATE_CLEAN    1U /* unmounted; the journal is empty */
 #define STATE_ERRORS   2U /* corruption was seen: fsck wanted */
 
+#define SUPER_SIGNATURE "vblkfs\0" /* 8 bytes with the NUL that C adds */
+
 struct super_disk { /* block 1, and its copies */
 	struct block_head head;
 	uint8_t signature[8];	/* "vblkfs", then zeros */
@@ -103,7 +106,18 @@ struct super_disk { /* block 1, and its copies */
 static_assert(sizeof(struct super_disk) == 4096, "format");
 static_assert(offsetof(struct super_disk, label) == 216, "format");
 
+/* Blocks of a group, relative to its first. */
+#define GROUP_BOOT   0U
+#define GROUP_SUPER  1U
+#define GROUP_HEADER 2U
+#define GROUP_BITMAP 3U /* B blocks; then I of the inode bitmap, T of the inode table */
+#define GROUP_DATA_MIN 64U /* a last group has at least so many blocks after its tables */
+
 #define GROUP_BLOCKS_DEFAULT 262144U /* 1 GiB */
+#define GROUP_BLOCKS_MIN     2048U   /* a power of two, in this range */
+#define GROUP_BLOCKS_MAX     1048576U
+#define FS_BLOCKS_MIN	     4096U /* the smallest filesystem: 16 MiB */
+#define JOURNAL_BLOCKS_MIN   1024U /* 4 MiB */
 #define GROUP_F_BITMAP_READY 1U	     /* the block bitmap's blocks are initialised */
 #define GROUP_F_IBITMAP_READY 2U     /* the inode bitmap's blocks are initialised */
 struct group_disk {
@@ -118,6 +132,12 @@ struct group_disk {
 	uint8_t pad[4004];
 };
 static_assert(sizeof(struct group_disk) == 4096, "format");
+
+/* Relative block 1 of these holds a copy of the superblock, as of mkfs or the last change of its fixed fields. */
+static inline bool format_has_super_copy(uint32_t group)
+{
+	return group != 0 && (group & (group - 1)) == 0;
+}
 
 /* A bit is set when its block or inode is in use. Bit N of the group is bit N % BITMAP_BITS of bitmap block N / BITMAP_BITS;
  * bits past the group's end are set. Bit k of a block is bit k % 8 of byte k / 8. */
