@@ -1,0 +1,194 @@
+#!/bin/bash
+# check.sh BUILD [TEST...] - the filesystem under a real FUSE mount of an image file: random operations against a model,
+# data verified by fio, real programs, and the life of a mount.
+BUILD=${1:?usage: check.sh BUILD [TEST...]}
+shift
+HERE=$(cd "$(dirname "$0")" && pwd)
+REPO=$(cd "$HERE/../.." && pwd)
+# shellcheck source=tests/fuse/lib.sh
+. "$HERE/lib.sh"
+skip_without_fuse
+
+random_operations() { # SEED OPS
+    local sub=$MNT/tree
+    mkdir "$sub"
+    "$BUILD/tools/fsrandom" --seed "$1" --ops "$2" --every 1500 \
+        --remount "'$BUILD/umount.fuse.vblkfs' '$MNT' && '$BUILD/vblkfs' '$IMG' '$MNT'" "$sub"
+}
+test_random_operations_agree_with_a_model() {
+    random_operations "${SEED:-1}" "${OPS:-6000}"
+}
+test_random_operations_with_a_fresh_seed() {
+    random_operations "${SEED:-$(date +%s)}" "${OPS:-3000}"
+}
+test_random_operations_with_one_worker() {
+    remount_fs -o workers=1
+    mkdir "$MNT/tree"
+    "$BUILD/tools/fsrandom" --seed 7 --ops 2000 "$MNT/tree"
+}
+
+test_fio_verifies_what_it_wrote() {
+    fio --name=v --directory="$MNT" --size=48m --nrfiles=4 --numjobs=2 --bsrange=512-256k \
+        --rw=randwrite --verify=crc32c --do_verify=1 --verify_fatal=1 --end_fsync=1 --minimal >/dev/null
+    fio --name=d --directory="$MNT" --size=32m --direct=1 --bs=4k --iodepth=16 --ioengine=libaio \
+        --rw=randwrite --verify=crc32c --verify_fatal=1 --minimal >/dev/null
+}
+
+list_tree() { # every name with type, mode, owner, links, size and nanosecond time
+    (cd "$1" && find . -printf '%p %y %m %U:%G %n %s %T@ %l\n' | sed 's/^\(\S* d \S* \S* \S*\) \S*/\1/' | sort)
+}
+
+test_a_copied_tree_is_the_same_after_a_remount() {
+    cp -a /usr/include "$MNT/include"
+    remount_fs
+    diff -r --no-dereference /usr/include "$MNT/include"
+    diff <(list_tree /usr/include) <(list_tree "$MNT/include")
+}
+
+test_git_clones_and_checks_the_repository() {
+    git clone -q --no-hardlinks "$REPO" "$MNT/clone"
+    git -C "$MNT/clone" fsck --strict
+    remount_fs
+    git -C "$MNT/clone" status --porcelain | { ! grep .; }
+}
+
+test_the_project_builds_on_itself() {
+    mkdir "$MNT/src"
+    (cd "$REPO" && git ls-files -z | tar --null -T - -cf -) | tar -C "$MNT/src" -xf -
+    make -s -C "$MNT/src" -j2 build/mkfs.vblkfs
+    "$MNT/src/build/mkfs.vblkfs" --version
+}
+
+test_tar_packs_and_unpacks() {
+    tar -C /usr/share -cf "$MNT/doc.tar" doc/base-files doc/libc6 perl5 2>/dev/null || tar -C /usr/share -cf "$MNT/doc.tar" perl5
+    mkdir "$MNT/out"
+    tar -C "$MNT/out" -xf "$MNT/doc.tar"
+    tar -C "$MNT/out" --compare -f "$MNT/doc.tar"
+}
+
+test_sqlite_with_its_write_ahead_log() {
+    sqlite3 "$MNT/t.db" "PRAGMA journal_mode=WAL; CREATE TABLE t(i INTEGER PRIMARY KEY, x BLOB);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+        INSERT INTO t SELECT i, randomblob(500) FROM n; UPDATE t SET x = randomblob(700) WHERE i % 3 = 0; DELETE FROM t WHERE i % 7 = 0;"
+    remount_fs
+    [ "$(sqlite3 "$MNT/t.db" 'PRAGMA integrity_check; SELECT count(*) FROM t')" = "ok
+2572" ] || fail "the database is not what was written"
+}
+
+test_a_directory_of_100000_entries() {
+    mkdir "$MNT/big"
+    (cd "$MNT/big" && seq -f 'file-%06.0f' 100000 | xargs touch)
+    remount_fs
+    [ "$(find "$MNT/big" -type f | wc -l)" = 100000 ] || fail "not all names are there"
+    [ -e "$MNT/big/file-077777" ] || fail "a name is not found"
+    rm -r "$MNT/big"
+    [ "$(ls -A "$MNT")" = "" ] || fail "names are left"
+}
+
+test_a_full_disk_gives_its_space_back() {
+    umount_fs
+    make_fs 64M
+    mount_fs
+    local before after
+    before=$(stat -fc %f "$MNT")
+    for i in 1 2 3; do
+        dd if=/dev/zero of="$MNT/fill$i" bs=1M oflag=direct 2>"$T/dd" && fail "the disk was never full"
+        grep -q 'No space left' "$T/dd" || fail "another error than ENOSPC"
+        rm "$MNT"/fill*
+        sync -f "$MNT"
+    done
+    remount_fs
+    after=$(stat -fc %f "$MNT")
+    [ "$before" = "$after" ] || fail "free blocks: $before before, $after after"
+}
+
+test_truncating_open_empties_the_file() {
+    seq 10000 >"$MNT/f"
+    : >"$MNT/f"
+    [ ! -s "$MNT/f" ] || fail "size $(stat -c %s "$MNT/f")"
+    seq 3 >"$MNT/f"
+    remount_fs
+    [ "$(cat "$MNT/f")" = "$(seq 3)" ] || fail "wrong contents"
+}
+
+test_an_unlinked_open_file_lives_until_closed() {
+    exec 9<>"$MNT/gone"
+    seq 5000 >&9
+    rm "$MNT/gone"
+    [ "$(cat /proc/self/fd/9 | wc -l)" = 5000 ] || fail "contents lost"
+    exec 9>&-
+}
+
+test_writing_clears_setuid_and_capability() {
+    cp /bin/true "$MNT/prog"
+    chmod 6755 "$MNT/prog"
+    chown nobody "$MNT/prog"
+    chmod 6755 "$MNT/prog"
+    setpriv --reuid nobody --clear-groups sh -c "echo x >>'$MNT/prog'"
+    [ "$(stat -c %a "$MNT/prog")" = 755 ] || fail "mode is $(stat -c %a "$MNT/prog")"
+}
+
+test_umount_returns_when_the_image_is_free_and_clean() {
+    cp -a /usr/include/linux "$MNT/"
+    umount_fs
+    flock -n "$IMG" true || fail "the image is still locked"
+    "$BUILD/vblkfs" "$IMG" "$MNT" -o ro
+    diff -r /usr/include/linux "$MNT/linux"
+}
+
+test_sigterm_unmounts_cleanly() {
+    local pid
+    pid=$(daemon_pid)
+    seq 100000 >"$MNT/f"
+    kill -TERM "$pid"
+    for _ in $(seq 100); do [ -d "/proc/$pid" ] || break; sleep 0.1; done
+    [ ! -d "/proc/$pid" ] || fail "the daemon is still there"
+    mountpoint -q "$MNT" && fail "still mounted"
+    mount_fs
+    [ "$(cat "$MNT/f")" = "$(seq 100000)" ] || fail "contents lost"
+}
+
+test_a_killed_daemon_is_remounted_by_one_command() {
+    local pid
+    pid=$(daemon_pid)
+    seq 20000 >"$MNT/synced"
+    sync "$MNT/synced"
+    cp -a /usr/include/linux "$MNT/" &
+    sleep 0.3
+    kill -KILL "$pid"
+    wait || true
+    mount_fs
+    [ "$(cat "$MNT/synced")" = "$(seq 20000)" ] || fail "a file that was synced is gone"
+}
+
+test_a_read_only_mount_refuses_and_writes_nothing() {
+    seq 10 >"$MNT/f"
+    umount_fs
+    sha256sum "$IMG" >"$T/sum"
+    mount_fs -o ro
+    [ "$(cat "$MNT/f")" = "$(seq 10)" ] || fail "wrong contents"
+    ! touch "$MNT/g" 2>/dev/null || fail "a file could be made"
+    umount_fs
+    sha256sum --quiet -c "$T/sum"
+}
+
+test_bad_options_are_refused_in_one_line() {
+    umount_fs
+    ! mount_fs -o nonsense=1 2>"$T/err" || fail "mounted with an unknown option"
+    [ "$(wc -l <"$T/err")" = 1 ] && grep -q nonsense "$T/err" || fail "message: $(cat "$T/err")"
+    mount_fs -o rw,defaults,noatime,nofail,_netdev,x-systemd.automount,nodev,nosuid
+}
+
+test_an_idle_mount_uses_no_cpu() {
+    local pid before after
+    pid=$(daemon_pid)
+    cp -a /usr/include/linux "$MNT/"
+    sync -f "$MNT"
+    sleep 7 # the last commit
+    before=$(awk '{print $14 + $15}' "/proc/$pid/stat")
+    sleep 5
+    after=$(awk '{print $14 + $15}' "/proc/$pid/stat")
+    [ "$before" = "$after" ] || fail "$((after - before)) clock ticks in 5 s"
+}
+
+run_tests "$@"

@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# lib.sh - what the tests on a real FUSE mount share. Sourced with BUILD set.
+#
+# Each test is a function test_NAME; run_tests runs those named on the command line, or all, each on a filesystem of its own
+# in $T/disk.img, mounted at $T/mnt. A test fails by calling fail, or by a command that fails (set -e).
+
+set -euo pipefail
+BUILD=$(realpath "$BUILD")
+T=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-test.XXXXXX")
+IMG=$T/disk.img
+MNT=$T/mnt
+mkdir "$MNT"
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+make_fs() { # SIZE [mkfs options]
+    rm -f "$IMG"
+    truncate -s "$1" "$IMG"
+    "$BUILD/mkfs.vblkfs" -q "${@:2}" "$IMG"
+}
+
+mount_fs() { # [options]
+    "$BUILD/vblkfs" "$IMG" "$MNT" "$@"
+}
+
+umount_fs() {
+    "$BUILD/umount.fuse.vblkfs" "$MNT"
+}
+
+remount_fs() {
+    umount_fs
+    mount_fs "$@"
+}
+
+daemon_pid() {
+    local pid
+    pid=$("$BUILD/vblkctl" stat --json "$MNT" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' | head -n 1)
+    [ -n "$pid" ] || fail "vblkctl stat names no pid"
+    echo "$pid"
+}
+
+clean_up() {
+    if mountpoint -q "$MNT" 2>/dev/null; then
+        "$BUILD/umount.fuse.vblkfs" "$MNT" 2>/dev/null || umount -l "$MNT" 2>/dev/null || true
+    fi
+    rm -rf "$T"
+}
+trap clean_up EXIT
+
+skip_without_fuse() {
+    [ -c /dev/fuse ] && [ "$(id -u)" = 0 ] && return 0
+    echo "SKIPPED: tests on a FUSE mount need /dev/fuse and root" >&2
+    [ -z "${VBLKFS_CI:-}" ] || fail "in CI nothing is skipped"
+    exit 0
+}
+
+run_one() { # NAME
+    local log=$T/log status=0 start=$SECONDS
+    # Not in an if: set -e must hold inside.
+    set +e
+    (set -e; trap - EXIT; make_fs "${SIZE:-1G}"; mount_fs; "test_$1"; if mountpoint -q "$MNT"; then umount_fs; fi) >"$log" 2>&1
+    status=$?
+    set -e
+    if [ $status -ne 0 ]; then
+        echo "not ok  $1 ($((SECONDS - start)) s)"
+        sed 's/^/    /' "$log" | tail -n 40
+        mountpoint -q "$MNT" && { umount_fs 2>/dev/null || umount -l "$MNT"; }
+        return 1
+    fi
+    echo "ok      $1 ($((SECONDS - start)) s)"
+}
+
+run_tests() {
+    local bad=0 name
+    [ $# -gt 0 ] || mapfile -t names < <(declare -F | sed -n 's/^declare -f test_//p')
+    [ $# -eq 0 ] || names=("$@")
+    for name in "${names[@]}"; do
+        run_one "$name" || bad=$((bad + 1))
+    done
+    [ $bad -eq 0 ] || fail "$bad of ${#names[@]} tests"
+    echo "all ${#names[@]} tests on a FUSE mount passed"
+}
