@@ -49,7 +49,7 @@ test_git_clones_and_checks_the_repository() {
     git clone -q --no-hardlinks "$REPO" "$MNT/clone"
     git -C "$MNT/clone" fsck --strict
     remount_fs
-    git -C "$MNT/clone" status --porcelain | { ! grep .; }
+    [ -z "$(git -C "$MNT/clone" status --porcelain)" ] || fail "the clone differs from what was cloned"
 }
 
 test_the_project_builds_on_itself() {
@@ -115,7 +115,7 @@ test_an_unlinked_open_file_lives_until_closed() {
     exec 9<>"$MNT/gone"
     seq 5000 >&9
     rm "$MNT/gone"
-    [ "$(cat /proc/self/fd/9 | wc -l)" = 5000 ] || fail "contents lost"
+    [ "$(wc -l </proc/self/fd/9)" = 5000 ] || fail "contents lost"
     exec 9>&-
 }
 
@@ -175,7 +175,8 @@ test_a_read_only_mount_refuses_and_writes_nothing() {
 test_bad_options_are_refused_in_one_line() {
     umount_fs
     ! mount_fs -o nonsense=1 2>"$T/err" || fail "mounted with an unknown option"
-    [ "$(wc -l <"$T/err")" = 1 ] && grep -q nonsense "$T/err" || fail "message: $(cat "$T/err")"
+    [ "$(wc -l <"$T/err")" = 1 ] || fail "not one line: $(cat "$T/err")"
+    grep -q nonsense "$T/err" || fail "the option is not named: $(cat "$T/err")"
     mount_fs -o rw,defaults,noatime,nofail,_netdev,x-systemd.automount,nodev,nosuid
 }
 
