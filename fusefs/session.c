@@ -1,0 +1,738 @@
+/* session.c - the receive loop.
+ *
+ * Invariants
+ *  1. A worker owns its queue, its slots and its /dev/fuse descriptor. A reply goes to the descriptor that brought the
+ *     request: the kernel looks for it nowhere else. libfuse knows only one descriptor, so replies are written by
+ *     reply_writev() to the one that the thread names in reply_fd.
+ *  2. A request is received at (page - 80): struct fuse_in_header and struct fuse_write_in are 80 bytes, so the payload of a WRITE
+ *     begins on a page, and goes to the disk from there.
+ *  3. A slot is filled from the front. Each READ or WRITE in flight keeps [its head page, its data) and a reference; when the
+ *     last reference goes, the slot is empty again. So one slot holds one transfer of 1 MiB, or a hundred small ones:
+ *
+ *        | data_req .. header | data ...   | data_req .. header | data |          free           |
+ *        0                 4096            ^ page               ^ page  ^ slot->used
+ *
+ *  4. The next request is read only when a whole one of the largest kind fits; else the worker only polls the disk. Every
+ *     request in flight ends without another request being read, so this is no deadlock.
+ *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With nothing to do it uses no CPU. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+#include "session.h"
+
+#define PAGE_BYTES   FS_BLOCK_BYTES
+#define HEADER_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define SLOT_BYTES   (2U << 20)
+#define SLOT_PAGES   (SLOT_BYTES / PAGE_BYTES)
+/* The head page, the data, and a page more: a READ of 1 MiB at an odd offset touches that many blocks. */
+#define REQ_PAGES (1 + FS_IO_MAX / PAGE_BYTES + 1)
+#define BATCH \
+	16 /* requests before the doorbell rings: the first must not wait for too many others */
+#define INIT_BYTES   65536
+#define INIT_WAIT_MS 30000
+/* After session_stop(): users that go on asking are not served for ever. */
+#define STOP_WAIT_NS (10 * 1000000000ULL)
+
+static_assert(HEADER_BYTES == 80, "invariant 2");
+static_assert(sizeof(struct data_req) + HEADER_BYTES <= PAGE_BYTES, "the head page holds both");
+static_assert(REQ_PAGES <= SLOT_PAGES, "a slot holds any request");
+
+struct slot {
+	uint8_t *mem;
+	unsigned used; /* pages, from the front */
+	unsigned refs;
+};
+
+struct worker {
+	struct session *session;
+	pthread_t thread;
+	bool started; /* the thread is there to be joined */
+	int fuse_fd;  /* worker 0: the session's; else its own clone, or again the session's */
+	int epoll_fd;
+	struct fs_thread *t;
+	struct blk_queue *q;
+	struct slot slots[SESSION_SLOTS_MAX];
+	unsigned nr_slots;
+	unsigned nr_kept; /* data_reqs not yet answered */
+	bool gone;        /* the kernel has ended the connection */
+
+	/* The request in hand. */
+	struct slot *slot;
+	uint8_t *head; /* its head page */
+	size_t bytes;
+	bool kill_priv;
+
+	/* Written by the worker, read by anyone. */
+	atomic_uint_fast64_t requests, sleeps, no_slot;
+};
+
+enum run { RUN_SETTING_UP, RUN_SERVE, RUN_QUIT };
+
+struct session {
+	struct fs *fs;
+	struct blockdev *dev;
+	struct fuse_session *se;
+	int spin_us;
+	unsigned want_slots;
+	uint32_t init_offered; /* the kernel's flags, while INIT is in hand; else 0 */
+	int wake_fd;           /* readable: look at .stopping */
+	int over_fd;           /* readable: the last worker has ended */
+	atomic_bool stopping;
+	_Atomic uint64_t stop_ns; /* when session_stop() was called */
+	atomic_uint nr_serving;
+
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	enum run run;      /* under lock */
+	unsigned nr_ready; /* workers whose setting up is over; under lock */
+	int setup_err;     /* under lock */
+	unsigned nr_syncs; /* FSYNCs not yet answered; under lock */
+
+	unsigned nr_workers;
+	struct worker workers[];
+};
+
+static _Thread_local struct worker *self;
+static _Thread_local int reply_fd = -1;
+/* libfuse explains its failures to a log function that has no argument of ours. */
+static char *mount_err;
+static size_t mount_err_bytes;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- the request in hand ---- */
+
+struct fs_thread *session_thread(void)
+{
+	return self->t;
+}
+
+struct fs *session_fs(void)
+{
+	return self->session->fs;
+}
+
+bool session_kill_priv(void)
+{
+	return self->kill_priv;
+}
+
+void *session_scratch(size_t *room)
+{
+	size_t off = PAGE_BYTES - HEADER_BYTES + self->bytes;
+
+	off = (off + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+	*room = (size_t)REQ_PAGES * PAGE_BYTES - off;
+	return self->head + off;
+}
+
+struct data_req *session_keep(struct fuse_req *req, uint32_t bytes)
+{
+	struct worker *w = self;
+	struct data_req *d = (struct data_req *)w->head;
+	size_t end = (size_t)(w->head - w->slot->mem) + PAGE_BYTES + bytes;
+
+	memset(d, 0, sizeof(*d));
+	d->io.buf = w->head + PAGE_BYTES;
+	d->req = req;
+	d->slot = w->slot;
+	w->slot->used = (unsigned)((end + PAGE_BYTES - 1) / PAGE_BYTES);
+	w->slot->refs++;
+	w->nr_kept++;
+	return d;
+}
+
+void session_release(struct data_req *d)
+{
+	struct slot *slot = d->slot;
+
+	self->nr_kept--;
+	if (--slot->refs == 0)
+		slot->used = 0;
+}
+
+struct sync_req *session_sync_begin(struct fuse_req *req)
+{
+	struct session *s = self->session;
+	struct sync_req *r;
+
+	r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return NULL;
+	r->req = req;
+	r->session = s;
+	r->fd = self->fuse_fd;
+	pthread_mutex_lock(&s->lock);
+	s->nr_syncs++;
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+void session_sync_end(struct sync_req *r, int err)
+{
+	struct session *s = r->session;
+	int fd = reply_fd;
+
+	reply_fd = r->fd;
+	fuse_reply_err(r->req, -err);
+	reply_fd = fd;
+	free(r);
+	/* Last: from here on session_close() may free the session. */
+	pthread_mutex_lock(&s->lock);
+	if (--s->nr_syncs == 0)
+		pthread_cond_broadcast(&s->cond);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- libfuse's input and output ---- */
+
+static ssize_t reply_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct session *s = userdata;
+
+	(void)fd;
+	/* libfuse 3.14 never sends these two (3.17 does, then this changes nothing): with the first, the kernel
+	 * looks up in one directory in parallel; with the second, it stops asking for security.capability at each write. */
+	if (s->init_offered != 0 && count == 2 &&
+		iov[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {
+		struct fuse_init_out *out = iov[1].iov_base;
+
+		out->flags |= s->init_offered & (FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2);
+	}
+	return writev(reply_fd, iov, count);
+}
+
+/* libfuse demands it, but receive() reads for itself. */
+static ssize_t request_read(int fd, void *buf, size_t bytes, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, bytes);
+}
+
+static void log_to_mount_err(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	if (level > FUSE_LOG_ERR) {
+		vfprintf(stderr, fmt, ap);
+		return;
+	}
+	if (mount_err != NULL && mount_err[0] == '\0') {
+		vsnprintf(mount_err, mount_err_bytes, fmt, ap);
+		mount_err[strcspn(mount_err, "\n")] = '\0';
+	} else if (mount_err == NULL) {
+		vsyslog(LOG_ERR, fmt, ap);
+	}
+}
+
+/* ---- receiving ---- */
+
+/* A slot that the next request fits into, or NULL. */
+static struct slot *free_slot(struct worker *w)
+{
+	if (w->slot->used + REQ_PAGES <= SLOT_PAGES)
+		return w->slot;
+	for (unsigned i = 0; i < w->nr_slots; i++)
+		if (w->slots[i].refs == 0)
+			return &w->slots[i];
+	return NULL;
+}
+
+/* The kill flags of the raw request: libfuse 3.14 hands none of them on, and overwrites one. */
+static bool wants_kill_priv(const struct fuse_in_header *in, size_t bytes)
+{
+	const void *arg = in + 1;
+
+	switch (in->opcode) {
+	case FUSE_WRITE:
+		return bytes >= HEADER_BYTES &&
+		       (((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_KILL_SUIDGID);
+	case FUSE_SETATTR:
+		return bytes >= sizeof(*in) + sizeof(struct fuse_setattr_in) &&
+		       (((const struct fuse_setattr_in *)arg)->valid & FATTR_KILL_SUIDGID);
+	default:
+		return false;
+	}
+}
+
+/* Read one request and do it: 1; 0 when there is none (or no more will come: w->gone), or no slot. */
+static int receive(struct worker *w)
+{
+	struct slot *slot = free_slot(w);
+	struct fuse_buf buf = {0};
+	ssize_t n;
+
+	if (slot == NULL) {
+		atomic_fetch_add_explicit(&w->no_slot, 1, memory_order_relaxed);
+		return 0;
+	}
+	w->slot = slot;
+	w->head = slot->mem + (size_t)slot->used * PAGE_BYTES;
+	buf.mem = w->head + PAGE_BYTES - HEADER_BYTES;
+	do
+		n = read(w->fuse_fd, buf.mem, HEADER_BYTES + FS_IO_MAX);
+	while (n < 0 && (errno == EINTR || errno == ENOENT)); /* ENOENT: its caller was killed */
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	if (n < (ssize_t)sizeof(struct fuse_in_header)) {
+		if (n >= 0 || errno != ENODEV) /* ENODEV: unmounted, or aborted */
+			syslog(LOG_ERR, "/dev/fuse: %s", n < 0 ? strerror(errno) : "short read");
+		w->gone = true;
+		return 0;
+	}
+	w->bytes = buf.size = (size_t)n;
+	w->kill_priv = wants_kill_priv(buf.mem, buf.size);
+	atomic_fetch_add_explicit(&w->requests, 1, memory_order_relaxed);
+	fuse_session_process_buf(w->session->se, &buf);
+	return 1;
+}
+
+static bool must_end(struct worker *w, int nr_received)
+{
+	struct session *s = w->session;
+
+	if (w->gone)
+		return true;
+	if (!atomic_load_explicit(&s->stopping, memory_order_acquire))
+		return false;
+	return (nr_received == 0 && w->nr_kept == 0) || now_ns() - s->stop_ns > STOP_WAIT_NS;
+}
+
+/* Sleep until there may be something to do. */
+static void wait_for_work(struct worker *w)
+{
+	struct epoll_event ev;
+	struct pollfd fds[2] = {{.fd = blk_fd(w->q), .events = POLLIN},
+		{.fd = w->session->wake_fd, .events = POLLIN}};
+
+	if (w->q->nr_inflight > 0 && blk_arm(w->q))
+		return;
+	atomic_fetch_add_explicit(&w->sleeps, 1, memory_order_relaxed);
+	if (free_slot(w) != NULL)
+		epoll_wait(w->epoll_fd, &ev, 1, -1);
+	else
+		poll(fds, 2, -1);
+}
+
+static void serve(struct worker *w)
+{
+	uint64_t spin_ns = (uint64_t)w->q->spin_us * 1000;
+	uint64_t quiet_ns = 0; /* since when nothing happened; 0: something just did */
+
+	for (;;) {
+		int nr_received = 0, nr_done;
+
+		while (nr_received < BATCH && receive(w))
+			nr_received++;
+		if (must_end(w, nr_received))
+			return;
+		if (w->q->nr_inflight > 0)
+			blk_kick(w->q);
+		nr_done = blk_poll(w->q);
+		if (nr_received + nr_done > 0) {
+			quiet_ns = 0;
+			continue;
+		}
+		/* The disk answers soon, if at all: look for a while, as an interrupt costs more. */
+		if (w->q->nr_inflight > 0 && spin_ns > 0) {
+			uint64_t now = now_ns();
+
+			if (quiet_ns == 0)
+				quiet_ns = now;
+			if (now - quiet_ns < spin_ns)
+				continue;
+		}
+		wait_for_work(w);
+		quiet_ns = 0;
+	}
+}
+
+/* ---- a worker's life ---- */
+
+/* As many slots as there is DMA memory for, up to what was asked; one is enough to work. */
+static int alloc_slots(struct worker *w)
+{
+	while (w->nr_slots < w->session->want_slots) {
+		uint8_t *mem = blk_dma_alloc(w->session->dev, SLOT_BYTES);
+
+		if (mem == NULL)
+			break;
+		w->slots[w->nr_slots++].mem = mem;
+	}
+	w->slot = &w->slots[0];
+	return w->nr_slots > 0 ? 0 : -ENOMEM;
+}
+
+static void free_slots(struct worker *w)
+{
+	while (w->nr_slots > 0)
+		blk_dma_free(w->session->dev, w->slots[--w->nr_slots].mem, SLOT_BYTES);
+}
+
+static int watch(struct worker *w, int fd, uint32_t events)
+{
+	struct epoll_event ev = {.events = events};
+
+	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static int worker_set_up(struct worker *w)
+{
+	int err;
+
+	err = fs_thread_open(w->session->fs, &w->t);
+	if (err < 0)
+		return err;
+	w->q = fs_thread_queue(w->t);
+	if (w->session->spin_us >= 0)
+		w->q->spin_us = (uint32_t)w->session->spin_us;
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll_fd < 0)
+		return -errno;
+	err = watch(w, blk_fd(w->q), EPOLLIN);
+	if (err == 0)
+		err = watch(w, w->session->wake_fd, EPOLLIN);
+	if (err == 0)
+		err = alloc_slots(w);
+	return err;
+}
+
+static void worker_tear_down(struct worker *w)
+{
+	free_slots(w);
+	if (w->epoll_fd >= 0)
+		close(w->epoll_fd);
+	if (w->t != NULL)
+		fs_thread_close(w->t);
+}
+
+/* Say that the setting up is over, and wait for what comes then. */
+static enum run worker_ready(struct worker *w, int err)
+{
+	struct session *s = w->session;
+	enum run run;
+
+	pthread_mutex_lock(&s->lock);
+	if (err < 0 && s->setup_err == 0)
+		s->setup_err = err;
+	s->nr_ready++;
+	pthread_cond_broadcast(&s->cond);
+	while (s->run == RUN_SETTING_UP)
+		pthread_cond_wait(&s->cond, &s->lock);
+	run = s->run;
+	pthread_mutex_unlock(&s->lock);
+	return run;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct session *s = w->session;
+
+	self = w;
+	if (worker_ready(w, worker_set_up(w)) == RUN_SERVE) {
+		reply_fd = w->fuse_fd;
+		/* Exclusive: a request wakes one idle worker, not all. */
+		if (watch(w, w->fuse_fd, EPOLLIN | EPOLLEXCLUSIVE) == 0)
+			serve(w);
+		while (w->nr_kept > 0)
+			blk_wait(w->q, -1);
+		if (atomic_fetch_sub(&s->nr_serving, 1) == 1)
+			eventfd_write(s->over_fd, 1);
+	}
+	worker_tear_down(w);
+	return NULL;
+}
+
+/* ---- the session ---- */
+
+static unsigned default_workers(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus;
+}
+
+static int add_mount_opts(struct fuse_args *args, const struct session_opts *opts)
+{
+	char *list = NULL, *source = NULL;
+	int err = -ENOMEM;
+
+	/* max_read must be said here and in INIT. */
+	if (asprintf(&list, "subtype=vblkfs,default_permissions,max_read=%u%s%s%s", FS_IO_MAX,
+		    opts->allow_other ? ",allow_other" : "", opts->mount_opts ? "," : "",
+		    opts->mount_opts ? opts->mount_opts : "") < 0)
+		return -ENOMEM;
+	if (asprintf(&source, "fsname=%s", opts->source) < 0) {
+		free(list);
+		return -ENOMEM;
+	}
+	if (fuse_opt_add_opt_escaped(&list, source) == 0 && fuse_opt_add_arg(args, "vblkfs") == 0 &&
+		fuse_opt_add_arg(args, "-o") == 0 && fuse_opt_add_arg(args, list) == 0 &&
+		(!opts->debug || fuse_opt_add_arg(args, "-d") == 0))
+		err = 0;
+	free(source);
+	free(list);
+	return err;
+}
+
+static int make_fuse_session(struct session *s, const struct session_opts *opts)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int err;
+
+	err = add_mount_opts(&args, opts);
+	if (err == 0) {
+		s->se = fuse_session_new(&args, &ops_table, sizeof(ops_table), s);
+		if (s->se == NULL)
+			err = -EINVAL;
+	}
+	fuse_opt_free_args(&args);
+	return err;
+}
+
+static int start_workers(struct session *s)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < s->nr_workers && err == 0; i++) {
+		err = -pthread_create(&s->workers[i].thread, NULL, worker_main, &s->workers[i]);
+		s->workers[i].started = err == 0;
+		pthread_mutex_lock(&s->lock);
+		while (err == 0 && s->nr_ready <= i)
+			pthread_cond_wait(&s->cond, &s->lock);
+		err = err < 0 ? err : s->setup_err;
+		pthread_mutex_unlock(&s->lock);
+	}
+	return err;
+}
+
+static void tell_workers(struct session *s, enum run run)
+{
+	pthread_mutex_lock(&s->lock);
+	s->run = run;
+	pthread_cond_broadcast(&s->cond);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Answer INIT on this thread, so that the mount is known to work before anyone is told so. */
+static int answer_init(struct session *s)
+{
+	static const struct fuse_custom_io io = {.writev = reply_writev, .read = request_read};
+	int fd = fuse_session_fd(s->se);
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct fuse_buf buf = {0};
+	const struct fuse_in_header *in;
+	ssize_t n;
+	int err;
+
+	err = fuse_session_custom_io(s->se, &io, fd);
+	if (err < 0)
+		return err;
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return -errno;
+	if (poll(&pfd, 1, INIT_WAIT_MS) == 0)
+		return -ETIMEDOUT;
+	in = buf.mem = malloc(INIT_BYTES);
+	if (in == NULL)
+		return -ENOMEM;
+	n = read(fd, buf.mem, INIT_BYTES);
+	err = n < 0 ? -errno : 0;
+	if (n >= (ssize_t)(sizeof(*in) + offsetof(struct fuse_init_in, flags2)) &&
+		in->opcode == FUSE_INIT) {
+		buf.size = (size_t)n;
+		s->init_offered = ((const struct fuse_init_in *)(in + 1))->flags;
+		reply_fd = fd;
+		fuse_session_process_buf(s->se, &buf);
+		reply_fd = -1;
+		s->init_offered = 0;
+	} else if (err == 0) {
+		err = -EPROTO;
+	}
+	free(buf.mem);
+	return err;
+}
+
+/* A descriptor of its own lets a worker's requests be looked for apart from the others'. Without, they share. */
+static void clone_fds(struct session *s)
+{
+	uint32_t master = (uint32_t)fuse_session_fd(s->se);
+
+	s->workers[0].fuse_fd = (int)master;
+	for (unsigned i = 1; i < s->nr_workers; i++) {
+		int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+		if (fd >= 0 && ioctl(fd, FUSE_DEV_IOC_CLONE, &master) < 0) {
+			close(fd);
+			fd = -1;
+		}
+		s->workers[i].fuse_fd = fd >= 0 ? fd : (int)master;
+	}
+}
+
+static struct session *session_new(
+	struct fs *fs, struct blockdev *dev, const struct session_opts *opts)
+{
+	unsigned nr = opts->workers != 0 ? opts->workers : default_workers();
+	struct session *s;
+
+	s = calloc(1, sizeof(*s) + nr * sizeof(s->workers[0]));
+	if (s == NULL)
+		return NULL;
+	s->fs = fs;
+	s->dev = dev;
+	s->spin_us = opts->spin_us;
+	s->want_slots = opts->slots != 0 ? opts->slots : SESSION_SLOTS_DEFAULT;
+	s->nr_workers = nr;
+	atomic_init(&s->nr_serving, nr);
+	for (unsigned i = 0; i < nr; i++)
+		s->workers[i] = (struct worker){.session = s, .fuse_fd = -1, .epoll_fd = -1};
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->cond, NULL);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC);
+	s->over_fd = eventfd(0, EFD_CLOEXEC);
+	if (s->wake_fd < 0 || s->over_fd < 0) {
+		session_close(s);
+		return NULL;
+	}
+	return s;
+}
+
+static void warn_of_few_slots(const struct session *s)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < s->nr_workers; i++)
+		nr += s->workers[i].nr_slots;
+	if (nr < s->nr_workers * s->want_slots)
+		syslog(LOG_WARNING, "DMA memory for %u of %u slots: slower; raise vm.nr_hugepages",
+			nr, s->nr_workers * s->want_slots);
+}
+
+int session_open(struct fs *fs, struct blockdev *dev, const char *dir,
+	const struct session_opts *opts, struct session **out, char *err, size_t err_bytes)
+{
+	struct session *s;
+	int res;
+
+	s = session_new(fs, dev, opts);
+	if (s == NULL) {
+		snprintf(err, err_bytes, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	err[0] = '\0';
+	mount_err = err;
+	mount_err_bytes = err_bytes;
+	fuse_set_log_func(log_to_mount_err);
+	res = start_workers(s);
+	if (res < 0) {
+		if (res == -ENOMEM)
+			snprintf(err, err_bytes,
+				"no DMA memory: %u workers need %u MiB of hugepages; raise "
+				"vm.nr_hugepages",
+				s->nr_workers, s->nr_workers * SLOT_BYTES >> 20);
+		goto fail;
+	}
+	res = make_fuse_session(s, opts);
+	if (res < 0)
+		goto fail;
+	res = fuse_session_mount(s->se, dir) == 0 ? 0 : -EIO;
+	if (res < 0)
+		goto fail;
+	res = answer_init(s);
+	if (res < 0)
+		goto fail;
+	mount_err = NULL;
+	clone_fds(s);
+	warn_of_few_slots(s);
+	tell_workers(s, RUN_SERVE);
+	*out = s;
+	return 0;
+
+fail:
+	if (err[0] == '\0')
+		snprintf(err, err_bytes, "%s", strerror(-res));
+	mount_err = NULL;
+	session_close(s);
+	return res;
+}
+
+int session_fd(const struct session *s)
+{
+	return s->over_fd;
+}
+
+void session_stop(struct session *s)
+{
+	if (atomic_load(&s->stopping))
+		return;
+	s->stop_ns = now_ns();
+	atomic_store_explicit(&s->stopping, true, memory_order_release);
+	eventfd_write(s->wake_fd, 1); /* nobody reads it: it wakes all, and again */
+}
+
+int session_stats(const struct session *s, struct session_stats *out, int max)
+{
+	int i;
+
+	for (i = 0; i < max && i < (int)s->nr_workers; i++) {
+		out[i].requests =
+			atomic_load_explicit(&s->workers[i].requests, memory_order_relaxed);
+		out[i].sleeps = atomic_load_explicit(&s->workers[i].sleeps, memory_order_relaxed);
+		out[i].no_slot = atomic_load_explicit(&s->workers[i].no_slot, memory_order_relaxed);
+	}
+	return i;
+}
+
+static void join_workers(struct session *s)
+{
+	for (unsigned i = 0; i < s->nr_workers; i++)
+		if (s->workers[i].started)
+			pthread_join(s->workers[i].thread, NULL);
+	pthread_mutex_lock(&s->lock);
+	while (s->nr_syncs > 0)
+		pthread_cond_wait(&s->cond, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void session_close(struct session *s)
+{
+	session_stop(s);
+	if (s->run == RUN_SETTING_UP)
+		tell_workers(s, RUN_QUIT);
+	join_workers(s);
+	if (s->se != NULL) {
+		for (unsigned i = 1; i < s->nr_workers; i++)
+			if (s->workers[i].fuse_fd >= 0 &&
+				s->workers[i].fuse_fd != s->workers[0].fuse_fd)
+				close(s->workers[i].fuse_fd);
+		fuse_session_unmount(s->se); /* closes worker 0's */
+		fuse_session_destroy(s->se);
+	}
+	if (s->wake_fd >= 0)
+		close(s->wake_fd);
+	if (s->over_fd >= 0)
+		close(s->over_fd);
+	pthread_cond_destroy(&s->cond);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
