@@ -1,0 +1,212 @@
+/* model.h - a strict virtio-blk PCI function in this process, behind driver/hw.h, with a disk in memory.
+ *
+ * It obeys virtio 1.2 in the way that is worst for the driver: it never gives more than the text promises, and whatever the
+ * driver does that the text forbids is a violation: a line of text, kept until model_violations() is asked. A
+ * test ends with none. VIRTIO.md's row ids stand in those lines.
+ *
+ * Time: a kick is served inside the driver's call (MODEL_INLINE), or only when the test calls model_run() (MODEL_STEPPED), or by a
+ * thread of the model (MODEL_THREAD). Nothing depends on the clock.
+ *
+ * Memory order: the driver's ring stores are held back as "pending" until a barrier makes them visible, and the device's own
+ * stores stay invisible to loads that are not ordered after the load that announced them (mdma.c). Only with -DHW_MODEL.
+ *
+ * Threads: everything here and every hook takes the model's one lock. */
+#ifndef VBLKFS_TESTS_MODEL_H
+#define VBLKFS_TESTS_MODEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "hw.h"
+#include "virtio.h"
+
+#define MODEL_MAX_QUEUES 16
+#define MODEL_MAX_CAPS   12
+#define MODEL_HUGE_BYTES (2U << 20)
+
+struct model;
+struct model_req;
+
+enum model_when { MODEL_INLINE, MODEL_STEPPED, MODEL_THREAD };
+enum model_order { MODEL_IN_ORDER, MODEL_LAST_FIRST, MODEL_SHUFFLED };
+
+/* Where a structure is: the layout of the vendor capabilities, in list order. */
+struct model_cap {
+	uint8_t type, bar;
+	uint32_t offset, length;
+	uint8_t cap_len; /* 0: the type's own */
+};
+
+struct model_config { /* start from model_defaults() */
+	struct hw_ids ids;
+	uint64_t features[2]; /* offered: bits 0-63, 64-127 */
+
+	struct model_cap caps[MODEL_MAX_CAPS];
+	unsigned nr_caps;
+	struct hw_bar bar[6];
+	uint32_t notify_multiplier;
+	bool shared_notify;   /* every queue_notify_off is 0 */
+	bool odd_notify_data; /* queue_notify_data is not the queue's index */
+	bool msix_left_on;    /* by a former owner */
+	uint32_t
+		config_space_limit; /* bytes that may be read; 0: 256 (an unprivileged reader sees 64) */
+	bool no_irq;
+	bool stale_irq; /* a former owner left the line raised */
+	bool iommu_translates;
+
+	unsigned nr_queues;                    /* in the transport */
+	uint16_t queue_size[MODEL_MAX_QUEUES]; /* largest; 0: absent */
+
+	struct { /* the block device's configuration space */
+		uint64_t capacity;
+		uint32_t size_max, seg_max, blk_size;
+		uint8_t physical_exp;
+		uint8_t writeback;
+		uint16_t num_queues;
+		uint32_t discard_sectors, discard_seg, discard_align;
+		uint32_t zeroes_sectors, zeroes_seg;
+		uint8_t zeroes_may_unmap;
+		char serial[VIRTIO_BLK_ID_BYTES];
+	} blk;
+
+	unsigned reset_delay;       /* reads of device_status before it shows 0 */
+	unsigned queue_reset_delay; /* likewise of queue_reset */
+	bool status_stuck;          /* a reset never ends (a function reset does) */
+	bool refuse_features_ok;
+	bool bus_master_stuck; /* can't be set */
+	bool no_function_reset;
+
+	enum model_when when;
+	enum model_order order;
+	uint64_t seed;
+	bool hold;       /* complete only what model_complete() names */
+	bool poll_rings; /* the device asks for no kicks while it is awake */
+	unsigned
+		run_on_polls; /* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: never */
+	bool spurious_irqs; /* raise the line without a cause now and then */
+
+	/* Called before a request is completed; may change status, used_len, hold and the rest of struct model_req. */
+	void (*on_complete)(struct model_req *req, void *arg);
+	/* Called after each read of the device's configuration. */
+	void (*on_config_read)(struct model *m, uint32_t off, void *arg);
+	void *arg;
+};
+
+struct model_req { /* as the device sees it */
+	uint16_t queue, head;
+	unsigned nr_desc; /* with header and status; those of an indirect table too */
+	unsigned nr_data_desc;
+	bool indirect;
+	uint32_t type;
+	uint64_t sector;
+	uint64_t data_bytes;
+	uint8_t status;    /* will be written, unless */
+	bool leave_status; /* it is not */
+	uint32_t used_len;
+	bool hold;        /* don't complete now */
+	uint32_t used_id; /* head, unless the test lies */
+};
+
+void model_defaults(
+	struct model_config *cfg); /* all that QEMU offers, one queue of 256, 8 MiB, INLINE */
+struct model *model_create(const struct model_config *cfg);
+void model_destroy(struct model *m); /* after the driver's hw->ops->close() */
+struct hw *model_hw(struct model *m);
+struct model_config *model_config(struct model *m); /* behaviours may be changed at any time */
+
+unsigned model_violations(const struct model *m);
+const char *model_violation_text(const struct model *m); /* all, a line each */
+void model_forgive(struct model *m); /* forget them: the test broke a rule on purpose */
+/* What the driver must have done once it let go: closed, reset, all DMA memory freed. Adds violations. */
+void model_check_end(struct model *m);
+
+/* The trace: every access, in order. `off` counts from the region's start. */
+enum model_region {
+	MODEL_CONFIG_SPACE,
+	MODEL_COMMON,
+	MODEL_NOTIFY,
+	MODEL_ISR,
+	MODEL_DEVICE,
+	MODEL_ELSEWHERE,  /* a BAR, outside all structures */
+	MODEL_MAP,        /* bar_map: off in the BAR, value is the length */
+	MODEL_IRQ,        /* off 0 masked, 1 unmasked, 2 irq_wait returned 1 */
+	MODEL_BUS_MASTER, /* value: on */
+	MODEL_DMA_FREE,   /* off: bytes */
+};
+struct model_access {
+	enum model_region region;
+	bool write;
+	uint8_t bar;
+	uint8_t bytes;
+	uint64_t off;
+	uint64_t value;
+	uint16_t queue; /* queue_select at that time, for MODEL_COMMON */
+};
+size_t model_trace_len(const struct model *m);
+const struct model_access *model_trace(const struct model *m, size_t i);
+/* The next access from *AT on that fits, NULL if there is none; *AT moves past it. */
+const struct model_access *model_trace_find(
+	const struct model *m, size_t *at, enum model_region region, bool write, uint64_t off);
+unsigned model_trace_count(
+	const struct model *m, enum model_region region, bool write, uint64_t off);
+void model_trace_clear(struct model *m);
+
+struct model_stat {
+	unsigned kicks;          /* notify writes that the device took */
+	unsigned kicks_unwanted; /* while the device had asked for none */
+	unsigned kicks_empty;    /* with nothing new on that ring */
+	unsigned irqs;           /* the line went up */
+	unsigned isr_reads;
+	unsigned completed;
+	unsigned resets;
+	unsigned max_inflight;
+	unsigned max_chain; /* longest descriptor list */
+	uint64_t slept_us;  /* by sleep_us() */
+};
+void model_get_stat(const struct model *m, struct model_stat *out);
+/* Requests completed so far, oldest first. */
+size_t model_nr_done(const struct model *m);
+const struct model_req *model_done(const struct model *m, size_t i);
+
+uint8_t model_status(const struct model *m); /* device_status, without an access */
+uint64_t model_driver_features(const struct model *m);
+unsigned model_inflight(struct model *m); /* exposed, not completed; all queues */
+uint16_t model_queue_size_set(const struct model *m, unsigned queue);
+bool model_irq_masked(const struct model *m);
+bool model_is_bus_master(const struct model *m);
+size_t model_dma_live(const struct model *m); /* bytes allocated by the driver */
+
+/* Give the device time: serve every queue once. How many requests were completed. */
+unsigned model_run(struct model *m);
+/* With hold: complete the INDEXth of the requests fetched from QUEUE (0: oldest). False: there is none. */
+bool model_complete(struct model *m, unsigned queue, unsigned index);
+unsigned model_complete_all(struct model *m);
+
+/* Complete what is held in QUEUE exactly in a window of the driver's next re-arming of interrupts (VIRTIO.md SP19). */
+enum model_moment { MODEL_NEVER, MODEL_BEFORE_BARRIER, MODEL_AFTER_USED_IDX_LOAD };
+void model_complete_at(struct model *m, enum model_moment moment);
+
+/* The device's disk. The volatile cache, if any, is the disk's current content. */
+uint8_t *model_disk(struct model *m);
+void model_power_cut(struct
+	model *m); /* lose, sector by sector, some or all that was not flushed; also resets the device */
+void model_lose_all_on_cut(struct model *m, bool all);
+
+/* The device's side of things that change. */
+void model_set_capacity(struct model *m, uint64_t sectors,
+	bool interrupt);                 /* within the first capacity, or read as zeros */
+void model_irq(struct model *m);         /* spurious */
+void model_needs_reset(struct model *m); /* NEEDS_RESET and a config interrupt */
+void model_remove(struct model *m);      /* surprise removal: all ones from now on */
+
+/* Hostile: write to the used ring past all rules. */
+void model_push_used(struct model *m, unsigned queue, uint32_t id, uint32_t len);
+void model_jump_used_idx(struct model *m, unsigned queue, uint16_t by);
+uint8_t *model_config_space(
+	struct model *m); /* 256 bytes, to scribble on before the driver starts */
+
+/* Call FN at the driver's NTH access from now (1: the next), before it takes effect. */
+void model_at(struct model *m, unsigned nth, void (*fn)(struct model *m));
+/* Make the NTH fallible hook from now fail: config space, bar_map, dma_alloc, bus_master. */
+void model_fail_nth(struct model *m, unsigned nth);
+bool model_failed(const struct model *m); /* has it come to that? */
+#endif

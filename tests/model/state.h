@@ -1,0 +1,253 @@
+/* state.h - what the model's files share. Every function here is called with model->lock held.
+ *
+ * model.c   life, violations, trace, interrupt line, hooks
+ * mpci.c    PCI configuration space: capabilities
+ * mregs.c   BARs: device status machine, common, notify, ISR and device configuration
+ * mdma.c    DMA memory and the order in which the two sides see each other's stores
+ * mring.c   split virtqueues: descriptor chains, ownership, used ring, notifications
+ * mblk.c    block requests, disk, cache */
+#ifndef VBLKFS_TESTS_MODEL_STATE_H
+#define VBLKFS_TESTS_MODEL_STATE_H
+#include <pthread.h>
+#include "model.h"
+
+struct m_seg { /* one descriptor's buffer */
+	uint8_t *host;
+	uint32_t bytes;
+	bool writable;
+};
+
+struct m_req {
+	struct model_req pub; /* first */
+	struct m_req *next, *prev;
+	bool bad; /* breaks the ring's rules: not executed */
+	bool fetched;
+	uint16_t slot;   /* in the avail ring */
+	uint16_t *chain; /* its descriptors in the ring's table */
+	unsigned nr_chain, chain_room;
+	struct vring_desc *table; /* indirect */
+	uint32_t table_bytes;
+	struct m_seg *seg;
+	unsigned nr_segs, seg_room;
+	uint64_t desc_hash, data_hash;
+	uint8_t *status; /* where it is */
+	uint64_t covers; /* a flush: the writes that were done when it was exposed */
+};
+
+struct m_queue {
+	struct model *m;
+	uint16_t index;
+	/* registers */
+	uint16_t max, size, enabled, reset_reg;
+	uint32_t addr[6];
+	uint8_t addr_written; /* bit i: addr[i] since reset */
+	unsigned reset_left;
+	bool may_reenable; /* was reset by queue_reset */
+	/* while enabled */
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint16_t shadow_idx; /* avail.idx as the driver stored it last */
+	uint16_t last_avail; /* next slot to fetch */
+	uint16_t used_idx;
+	bool awake; /* polls the ring, wants no kick */
+	bool kicked;
+	bool *owned;        /* by descriptor: exposed, not yet used */
+	struct m_req *reqs; /* exposed, oldest first */
+};
+
+struct m_pending { /* a store of the driver that the device may not see yet */
+	uint8_t *p;
+	int bytes;
+	uint64_t old;
+	pthread_t thread;
+};
+
+struct m_announced { /* a store of the device, and what stood there before */
+	const uint8_t *p;
+	int bytes;
+	uint64_t old;
+	uint64_t seq;
+};
+#define M_ANNOUNCED 1024
+
+struct m_alloc {
+	struct m_alloc *next;
+	uint8_t *mem;
+	size_t bytes;
+};
+
+struct m_range { /* sectors written, not flushed */
+	uint64_t sector, nr;
+	uint64_t seq;
+};
+
+struct model {
+	struct hw hw; /* first */
+	struct model_config cfg;
+	pthread_mutex_t lock; /* recursive */
+	bool closed;
+	bool gone;
+	uint64_t rng;
+
+	char *violation_text;
+	size_t violation_bytes;
+	unsigned violations;
+
+	struct model_access *trace;
+	size_t trace_len, trace_room;
+	struct model_stat stat;
+	struct model_req *done;
+	size_t nr_done, done_room;
+
+	unsigned at_countdown;
+	void (*at_fn)(struct model *m);
+	unsigned fail_countdown;
+	bool failed;
+
+	/* mpci.c */
+	uint8_t space[256];
+	uint8_t space_may_clear[256]; /* bits that a write may change to 0 */
+	bool bus_master;
+
+	/* interrupt line */
+	uint8_t isr;
+	bool irq_masked;
+	bool irq_signalled; /* irq_fd is readable */
+	bool irq_taken;     /* irq_wait returned, ISR not read since */
+	int irq_fd;
+	bool isr_thread_set;
+	pthread_t isr_thread;
+
+	/* mregs.c */
+	struct {
+		int bar;
+		uint64_t off, len;
+	} maps[64];
+	unsigned nr_maps;
+	uint8_t status;
+	bool reset_pending;
+	unsigned reset_left;
+	bool features_ok_unread;
+	uint32_t device_feature_select, driver_feature_select;
+	uint32_t driver_feature[4];
+	uint8_t feature_written; /* bit i: word i since reset */
+	uint16_t config_vector;
+	uint8_t generation;
+	uint16_t queue_select;
+	struct m_queue queue[MODEL_MAX_QUEUES];
+
+	/* mdma.c */
+	uint8_t *arena_map, *arena;
+	uint32_t *page_to_phys, *phys_to_page; /* hugepages */
+	uint8_t *page_used;                    /* 4 KiB pages */
+	struct m_alloc *allocs;
+	size_t dma_live;
+	struct m_pending *pending;
+	size_t nr_pending, pending_room;
+	struct m_announced announced[M_ANNOUNCED];
+	size_t nr_announced; /* ever */
+	enum model_moment moment;
+	bool moment_armed; /* used_event or avail.flags was stored since */
+
+	/* mblk.c */
+	uint8_t *disk, *stable; /* what a read gives; what survives a power cut */
+	uint64_t disk_sectors;
+	uint64_t capacity;
+	struct m_range *dirty;
+	size_t nr_dirty, dirty_room;
+	uint64_t dirty_seq;
+	bool lose_all;
+
+	unsigned polls;
+	bool thread_stop;
+	pthread_t thread;
+	pthread_cond_t thread_wake;
+};
+
+/* model.c */
+void m_violation(struct model *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void m_trace(struct model *m, enum model_region region, bool write, int bar, int bytes,
+	uint64_t off, uint64_t value);
+uint64_t m_random(struct model *m);
+bool m_fails(struct model *m); /* a fallible hook asks whether it is its turn */
+void m_tick(struct model *m);  /* at the start of every access */
+void m_irq(struct model *m, uint8_t isr_bits);
+void m_irq_update(struct model *m);
+bool m_negotiated(const struct model *m, unsigned bit);
+bool m_offered(const struct model *m, unsigned bit);
+
+/* mpci.c */
+void mpci_build(struct model *m);
+const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off);
+const struct model_cap *mpci_cap(const struct model *m, uint8_t type);
+int mpci_read(struct hw *hw, uint32_t off, void *buf, uint32_t len);
+int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len);
+
+/* mregs.c */
+int mregs_map(struct hw *hw, int bar, uint64_t off, uint64_t len);
+uint8_t mregs_read8(struct hw *hw, int bar, uint64_t off);
+uint16_t mregs_read16(struct hw *hw, int bar, uint64_t off);
+uint32_t mregs_read32(struct hw *hw, int bar, uint64_t off);
+void mregs_write8(struct hw *hw, int bar, uint64_t off, uint8_t val);
+void mregs_write16(struct hw *hw, int bar, uint64_t off, uint16_t val);
+void mregs_write32(struct hw *hw, int bar, uint64_t off, uint32_t val);
+void mregs_reset(struct model *m); /* the device is as after power-on */
+
+/* mdma.c */
+int mdma_create(struct model *m);
+void mdma_destroy(struct model *m);
+void *mdma_alloc(struct hw *hw, size_t bytes);
+void mdma_free(struct hw *hw, void *mem, size_t bytes);
+uint64_t mdma_addr(struct hw *hw, const void *mem, size_t *contig);
+void mdma_store(struct hw *hw, void *p, uint64_t val, int bytes);
+uint64_t mdma_load(struct hw *hw, const void *p, int bytes);
+void mdma_barrier(struct hw *hw, int kind);
+/* BYTES at the device's address ADDR, or NULL when they are not all in one live piece of DMA memory. */
+void *mdma_host(struct model *m, uint64_t addr, uint64_t bytes);
+/* The device looks at ring memory; stores still pending are not there for it. */
+uint64_t mdma_device_load(struct model *m, const void *p, int bytes);
+/* The device stores to memory that the driver reads by dma_load. */
+void mdma_device_store(struct model *m, void *p, uint64_t val, int bytes);
+/* Is a store of this thread to [p, p + bytes) not ordered before its next one? */
+bool mdma_unfenced(struct model *m, const void *p, size_t bytes);
+/* Time passes: all stores arrive. */
+void mdma_drain(struct model *m);
+
+/* mring.c */
+int mring_enable(struct m_queue *q);
+void mring_disable(struct m_queue *q);
+void mring_driver_stored(struct model *m, void *p, int bytes);
+void mring_driver_loads(struct model *m, const void *p);  /* before the value is taken */
+void mring_driver_loaded(struct model *m, const void *p); /* after */
+bool mring_is_sync(struct model *m, const void *p); /* an index, a flag or an event: not data */
+void mring_freeing(struct model *m, const uint8_t *mem, size_t bytes);
+void mring_kick(struct m_queue *q);
+unsigned mring_serve(struct m_queue *q);
+bool mring_complete(struct m_queue *q, unsigned index);
+unsigned mring_complete_all(struct model *m);
+
+/* mblk.c */
+int mblk_create(struct model *m);
+void mblk_destroy(struct model *m);
+void mblk_parse(struct model *m, struct m_req *req);   /* header, shape, limits; violations */
+void mblk_execute(struct model *m, struct m_req *req); /* status, used_len, data */
+bool mblk_volatile(const struct model *m);
+uint32_t mblk_config_read(struct model *m, uint32_t off, int bytes);
+void mblk_config_write(struct model *m, uint32_t off, int bytes, uint32_t val);
+
+static inline struct model *m_of(struct hw *hw)
+{
+	return (struct model *)hw;
+}
+
+static inline void m_lock(struct model *m)
+{
+	pthread_mutex_lock(&m->lock);
+}
+
+static inline void m_unlock(struct model *m)
+{
+	pthread_mutex_unlock(&m->lock);
+}
+#endif
