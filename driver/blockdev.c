@@ -1,8 +1,8 @@
 /* blockdev.c - the seam's common half: checks, sleeping and waking, synchronous requests.
  *
- * How a sleep ends without a lost wake-up: blk_wake() writes event_fd and then sets `woken`; blk_poll() clears `woken` and then
- * drains event_fd. So event_fd is never left readable with `woken` clear for longer than a waker stands between its
- * two steps, and a wake that finds `woken` set may skip the write: the owner has yet to look. */
+ * How a sleep ends without a lost wake-up: blk_wake() sets `woken` and then writes event_fd; the owner clears `woken` and then
+ * drains event_fd, and looks at `woken` once more before it sleeps. So a wake that finds `woken` set may skip the write: the
+ * owner has yet to look. A write that comes after the owner has looked ends one sleep for nothing. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -154,11 +154,10 @@ void blk_wake(struct blk_queue *q)
 {
 	const uint64_t one = 1;
 
-	if (atomic_load(&q->woken))
+	if (atomic_exchange(&q->woken, true))
 		return;
 	if (write(q->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		abort(); /* as in take_wake() */
-	atomic_store(&q->woken, true);
 }
 
 static uint64_t now_us(void)
