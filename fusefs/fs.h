@@ -7,7 +7,7 @@
  *	inode->lock		the inode, its fork and tree, a directory's entries; parent before child, else lower number first
  *	fs->orphan_lock		the orphan list on the disk
  *	group->lock		one group's header, bitmaps and its in-memory map
- *	buf->lock		bytes of one block that several owners share (inode tables, superblock), and its copy-out
+ *	buf->lock		bytes of one block that several owners share (inode tables, superblock)
  *	cache, inode table, tx	inner locks of cache.c, inode.c, tx.c: leaves, nothing is taken or awaited under them
  *
  * WHY NOBODY DEADLOCKS. A thread that holds any of them waits only for inner locks and for its own queue's reads; so
@@ -38,11 +38,14 @@ struct buf;
 struct fs {
 	struct blockdev *dev;
 	struct fs_mount_opts opts;
-	bool read_only;		   /* as mounted */
-	atomic_bool shut;	   /* turned read-only by an error: no handle begins, nothing more is committed */
-	atomic_bool dead;	   /* errors=shutdown: every call is -EIO */
+	bool read_only; /* as mounted */
+	atomic_bool
+		shut; /* turned read-only by an error: no handle begins, nothing more is committed */
+	atomic_bool dead;        /* errors=shutdown: every call is -EIO */
+	atomic_bool errors_seen; /* STATE_ERRORS is due in the superblock */
 
 	/* From the superblock, fixed while mounted. */
+	char disk_name[64]; /* for messages */
 	uint8_t uuid[16];
 	char label[33];
 	uint64_t nr_blocks;
@@ -52,26 +55,27 @@ struct fs {
 	uint32_t group_blocks, nr_groups, inodes_per_group;
 	uint32_t bitmap_blocks, ibitmap_blocks, itable_blocks;
 
-	struct buf *super;	    /* held while mounted; bytes under super->lock */
+	struct buf *super; /* held while mounted; bytes under super->lock */
 	pthread_mutex_t rename_lock;
 	pthread_mutex_t orphan_lock;
-	struct cache *cache;	    /* cache.c */
-	struct txs *txs;	    /* tx.c */
-	struct groups *groups;	    /* alloc.c */
-	struct inodes *inodes;	    /* inode.c */
-	struct orphans *orphans;    /* orphan.c */
+	struct cache *cache;     /* cache.c */
+	struct txs *txs;         /* tx.c */
+	struct groups *groups;   /* alloc.c */
+	struct inodes *inodes;   /* inode.c */
+	struct orphans *orphans; /* orphan.c */
 };
 
 struct fs_thread {
 	struct fs *fs;
 	struct blk_queue *q;
 	atomic_uint io_in_flight[2]; /* tx.c: transfers of file data, by epoch; see tx_io_begin() */
-	struct fs_thread *next;	     /* tx.c's list of threads */
+	struct fs_thread *next;      /* tx.c's list of threads */
 };
 
 /* The disk's contents break the format: log it once with BLOCK (0: none) and the reason, mark the superblock,
  * follow errors=. Returns -EUCLEAN. */
-int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* A write of unknown outcome: log, and go read-only. Returns ERR. */
 int fs_abort(struct fs *fs, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* 0, -EROFS or -EIO: may this call change something? */

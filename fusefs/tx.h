@@ -13,7 +13,9 @@
  * There is no undo: check everything that can fail before the first change; -EIO or -EUCLEAN halfway is fs_abort(). Space can't run out
  * halfway: NR_ALLOC blocks are promised at the beginning.
  *
- * A block that the committing transaction has not yet copied out is copied by tx_join() first, so nobody waits. */
+ * A block that the committing transaction has not yet copied out is copied by tx_join() first, so nobody waits. tx_join() may be called
+ * with or without buf->lock. Waits inside tx_begin() and the like poll this thread's queue, and may use up a blk_wake()
+ * of it that was meant for the caller: look again at what you wait for before you sleep. */
 #ifndef VBLKFS_TX_H
 #define VBLKFS_TX_H
 #include "cache.h"
@@ -29,9 +31,9 @@ struct tx_handle { /* on the caller's stack */
 #define TX_JOIN_NAMES  96U
 #define TX_ALLOC_NAMES 32U
 /* Enough to insert or remove one extent, with splits, bitmaps and the inode. */
-#define TX_JOIN_EXTENT	48U
+#define TX_JOIN_EXTENT  48U
 #define TX_ALLOC_EXTENT 16U
-#define TX_JOIN_INODE	8U /* one inode's fields */
+#define TX_JOIN_INODE   8U /* one inode's fields */
 
 int tx_create(struct fs *fs); /* starts the commit thread unless read-only */
 /* Commit all, write all home, stop the thread. */
@@ -62,6 +64,12 @@ void tx_thread_add(struct fs_thread *t);
 void tx_thread_remove(struct fs_thread *t);
 unsigned tx_io_begin(struct fs_thread *t);
 void tx_io_end(struct fs_thread *t, unsigned epoch);
+
+/* The transfer was a read: nothing that a commit would have to flush. tx_io_end() always serves, and may cost a FLUSH. */
+void tx_io_end_read(struct fs_thread *t, unsigned epoch);
+
+void tx_hurry(struct
+	fs *fs); /* memory is short: commit and checkpoint soon. Any thread, under any lock but tx.c's */
 
 void tx_stats(struct fs *fs, struct fs_stats *out); /* adds its part */
 #endif

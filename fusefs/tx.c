@@ -1,0 +1,832 @@
+/* tx.c - transactions: handles, the commit thread, sync (tx.h).
+ *
+ * Invariants
+ *  1. At most two transactions are not durable: the running one, which handles join, and the one that is being committed. Only
+ *     the commit thread turns one into the other, with no handle open.
+ *  2. A block that is changed under a handle was joined to the handle's transaction before. Joining takes join_lock, and copies
+ *     the bytes out for the transaction being committed if that has not been done; so the commit thread and
+ *     the joiner both find the bytes as the older transaction left them, whoever comes first.
+ *  3. Every buf with a version that is not at home is referenced, so the cache cannot lose it and read an older one.
+ *  4. tx_io_begin() counts a transfer under an epoch and then looks at the epoch again. The commit thread turns the epoch and
+ *     then waits for the count of the old one; so it either sees a transfer, or that transfer began after the turn.
+ *  5. Whatever was written and completed before a flush round began is durable when the round ends: a round
+ *     takes data_unflushed back before it submits its FLUSH, and tx_io_end() sets it before it counts down.
+ *  6. Once fs->shut is set nothing is written any more, and everyone who waits is told -EIO. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include "alloc.h"
+#include "journal.h"
+#include "orphan.h"
+
+#define COMMIT_S_DEFAULT 5U
+#define SPACE_TRIES      8U /* commits that tx_begin() waits for when space is short */
+
+struct waiter { /* a thread that polls its queue until something here changes */
+	struct waiter *next;
+	struct blk_queue *q;
+};
+
+struct txs {
+	struct fs *fs;
+	pthread_mutex_t lock; /* leaf */
+	struct tx *running;   /* this and below: under lock */
+	uint64_t closed;      /* sequence of the last transaction that was closed */
+	struct waiter *waiters;
+	struct fs_sync *syncs, **last_sync;
+	struct fs_thread *threads;
+	bool commit_asked;
+	bool stop;
+	struct fs_stats stats;
+
+	atomic_uint_fast64_t committed;
+	atomic_uint epoch; /* its lowest bit counts */
+	atomic_bool epoch_awaited;
+	atomic_bool data_unflushed;
+
+	pthread_t thread; /* the rest: the commit thread's */
+	struct blk_queue *q;
+	struct journal *journal;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* --- waiting --- */
+
+/* Caller holds txs->lock. */
+static void wake_all(struct txs *txs)
+{
+	for (struct waiter *w = txs->waiters; w != NULL; w = w->next)
+		blk_wake(w->q);
+}
+
+/* Caller holds txs->lock, which is let go meanwhile. Returns after any change, any completion, and sometimes for nothing. */
+static void wait_change(struct txs *txs, struct fs_thread *t)
+{
+	struct waiter w = {.next = txs->waiters, .q = t->q};
+	struct waiter **at;
+
+	txs->waiters = &w;
+	pthread_mutex_unlock(&txs->lock);
+	(void)blk_wait(t->q, -1);
+	pthread_mutex_lock(&txs->lock);
+	for (at = &txs->waiters; *at != &w; at = &(*at)->next)
+		;
+	*at = w.next;
+}
+
+/* Caller holds txs->lock. */
+static void ask_commit(struct txs *txs)
+{
+	if (!txs->commit_asked) {
+		txs->commit_asked = true;
+		blk_wake(txs->q);
+	}
+}
+
+void tx_hurry(struct fs *fs)
+{
+	struct txs *txs = fs->txs;
+
+	if (txs == NULL || txs->q == NULL)
+		return;
+	pthread_mutex_lock(&txs->lock);
+	ask_commit(txs);
+	pthread_mutex_unlock(&txs->lock);
+}
+
+/* --- handles --- */
+
+static bool is_empty(const struct tx *tx)
+{
+	return tx->blocks == NULL && tx->freed == NULL;
+}
+
+static struct tx *tx_new(uint64_t sequence)
+{
+	struct tx *tx = calloc(1, sizeof(*tx));
+
+	if (tx != NULL) {
+		tx->sequence = sequence;
+		tx->last_block = &tx->blocks;
+	}
+	return tx;
+}
+
+/* Space for the handle; what is freed but not committed yet may have to become usable first. */
+static int reserve(struct fs_thread *t, uint64_t nr, bool may_use_reserve)
+{
+	struct fs *fs = t->fs;
+	int err = alloc_reserve(fs, nr, may_use_reserve);
+
+	for (unsigned i = 0; err == -ENOSPC && i < SPACE_TRIES; i++) {
+		int sync_err;
+
+		/* Who frees must not wait for the thread that frees: it may be that thread. */
+		if (i == 0 && !may_use_reserve && fs->orphans != NULL)
+			orphans_wait(t);
+		else if (alloc_awaiting_commit(fs) == 0)
+			break;
+		sync_err = tx_sync_wait(t, UINT64_MAX);
+		if (sync_err < 0)
+			return sync_err;
+		err = alloc_reserve(fs, nr, may_use_reserve);
+	}
+	return err;
+}
+
+static bool has_room(const struct txs *txs, const struct tx *tx, uint32_t nr_join)
+{
+	return tx->nr_blocks + tx->credits + nr_join <= journal_tx_max(txs->journal);
+}
+
+static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *h)
+{
+	int err;
+
+	pthread_mutex_lock(&txs->lock);
+	for (;;) {
+		struct tx *tx = txs->running;
+
+		err = fs_may_write(t->fs);
+		if (err < 0)
+			break;
+		if (tx != NULL && !tx->closing && has_room(txs, tx, h->nr_join)) {
+			tx->nr_handles++;
+			tx->credits += h->nr_join;
+			h->tx = tx;
+			break;
+		}
+		if (tx != NULL && !is_empty(tx)) /* else handles that end give their credits back */
+			ask_commit(txs);
+		wait_change(txs, t);
+	}
+	pthread_mutex_unlock(&txs->lock);
+	return err;
+}
+
+int tx_begin(struct fs_thread *t, uint32_t nr_join, uint64_t nr_alloc, struct tx_handle *h)
+{
+	struct fs *fs = t->fs;
+	bool frees_only = nr_alloc == 0;
+	int err;
+
+	err = fs_may_write(fs);
+	if (err < 0)
+		return err;
+	assert(nr_join <= journal_tx_max(fs->txs->journal));
+	if (frees_only)
+		nr_alloc = TX_ALLOC_EXTENT;
+	err = reserve(t, nr_alloc, frees_only);
+	if (err < 0)
+		return err;
+	*h = (struct tx_handle){.t = t, .nr_join = nr_join, .nr_reserved = nr_alloc};
+	err = join_running(fs->txs, t, h);
+	if (err < 0)
+		alloc_unreserve(fs, nr_alloc);
+	return err;
+}
+
+void tx_end(struct tx_handle *h)
+{
+	struct fs *fs = h->t->fs;
+	struct txs *txs = fs->txs;
+	struct tx *tx = h->tx;
+
+	if (h->nr_reserved > 0)
+		alloc_unreserve(fs, h->nr_reserved);
+	pthread_mutex_lock(&txs->lock);
+	tx->credits -= h->nr_join;
+	tx->nr_handles--;
+	if (tx->closing && tx->nr_handles == 0)
+		blk_wake(txs->q);
+	else if (h->nr_join > 0)
+		wake_all(txs); /* one of them may fit in now */
+	pthread_mutex_unlock(&txs->lock);
+	h->tx = NULL;
+}
+
+int tx_block_copy(struct fs *fs, struct tx_block *tb)
+{
+	if (tb->copied)
+		return 0;
+	tb->image = cache_page_alloc(fs);
+	if (tb->image == NULL)
+		return -ENOMEM;
+	memcpy(tb->image, tb->buf->data, BLOCK_BYTES);
+	tb->copied = true;
+	return 0;
+}
+
+/* Caller holds buf->join_lock. */
+static int make_newest(struct fs *fs, struct tx *tx, struct buf *b, struct tx_block *tb)
+{
+	if (b->newest != NULL) { /* of a transaction that was closed before TX was opened */
+		int err = tx_block_copy(fs, b->newest);
+
+		if (err < 0)
+			return err;
+	}
+	*tb = (struct tx_block){.tx = tx, .buf = b, .block = b->block};
+	b->newest = tb;
+	atomic_store(&b->joined, tx->sequence);
+	return 0;
+}
+
+static void add_block(struct txs *txs, struct tx *tx, struct tx_block *tb)
+{
+	pthread_mutex_lock(&txs->lock);
+	*tx->last_block = tb;
+	tx->last_block = &tb->next;
+	tx->nr_blocks++;
+	if (tx->dirty_at_ms == 0) {
+		tx->dirty_at_ms = now_ms();
+		blk_wake(txs->q); /* to look at the clock from now on */
+	}
+	pthread_mutex_unlock(&txs->lock);
+}
+
+static int join_tx(struct fs *fs, struct tx *tx, struct buf *b, bool *is_first)
+{
+	struct tx_block *tb = NULL;
+	int err = 0;
+
+	*is_first = false;
+	if (atomic_load(&b->joined) == tx->sequence)
+		return 0;
+	tb = malloc(sizeof(*tb));
+	if (tb == NULL)
+		return -ENOMEM;
+	pthread_mutex_lock(&b->join_lock);
+	if (atomic_load(&b->joined) != tx->sequence) {
+		err = make_newest(fs, tx, b, tb);
+		*is_first = err == 0;
+	}
+	pthread_mutex_unlock(&b->join_lock);
+	if (!*is_first) {
+		free(tb);
+		return err;
+	}
+	cache_ref(b);
+	add_block(fs->txs, tx, tb);
+	return 0;
+}
+
+int tx_join(struct tx_handle *h, struct buf *b)
+{
+	bool is_first;
+	int err = join_tx(h->t->fs, h->tx, b, &is_first);
+
+	if (is_first) {
+		struct txs *txs = h->t->fs->txs;
+
+		assert(h->nr_join > 0);
+		h->nr_join--;
+		pthread_mutex_lock(&txs->lock);
+		h->tx->credits--;
+		pthread_mutex_unlock(&txs->lock);
+	}
+	return err;
+}
+
+uint64_t tx_sequence(const struct tx_handle *h)
+{
+	return h->tx->sequence;
+}
+
+uint64_t tx_committed(const struct fs *fs)
+{
+	return atomic_load(&fs->txs->committed);
+}
+
+/* BLOCK is freed by TX: if TX has changed it too, that change need not be written. */
+static void drop_block(struct fs *fs, const struct tx *tx, uint64_t block)
+{
+	struct buf *b = cache_peek(fs, block);
+
+	if (b == NULL)
+		return;
+	pthread_mutex_lock(&b->join_lock);
+	if (b->newest != NULL && b->newest->tx == tx)
+		b->newest->dropped = true;
+	pthread_mutex_unlock(&b->join_lock);
+	cache_forget(fs, block);
+	cache_put(b);
+}
+
+int tx_freed(struct tx_handle *h, uint64_t start, uint32_t nr_blocks, bool metadata)
+{
+	struct fs *fs = h->t->fs;
+	struct tx_free *f = malloc(sizeof(*f));
+
+	if (f == NULL)
+		return -ENOMEM;
+	*f = (struct tx_free){.start = start, .nr_blocks = nr_blocks, .metadata = metadata};
+	if (metadata)
+		for (uint32_t i = 0; i < nr_blocks; i++)
+			drop_block(fs, h->tx, start + i);
+	pthread_mutex_lock(&fs->txs->lock);
+	f->next = h->tx->freed;
+	h->tx->freed = f;
+	if (metadata)
+		h->tx->nr_revokes += nr_blocks;
+	pthread_mutex_unlock(&fs->txs->lock);
+	return 0;
+}
+
+/* --- file I/O --- */
+
+void tx_thread_add(struct fs_thread *t)
+{
+	struct txs *txs = t->fs->txs;
+
+	pthread_mutex_lock(&txs->lock);
+	t->next = txs->threads;
+	txs->threads = t;
+	pthread_mutex_unlock(&txs->lock);
+}
+
+void tx_thread_remove(struct fs_thread *t)
+{
+	struct txs *txs = t->fs->txs;
+	struct fs_thread **at;
+
+	assert(atomic_load(&t->io_in_flight[0]) == 0 && atomic_load(&t->io_in_flight[1]) == 0);
+	pthread_mutex_lock(&txs->lock);
+	for (at = &txs->threads; *at != t; at = &(*at)->next)
+		;
+	*at = t->next;
+	pthread_mutex_unlock(&txs->lock);
+}
+
+unsigned tx_io_begin(struct fs_thread *t)
+{
+	atomic_uint *epoch = &t->fs->txs->epoch;
+
+	for (;;) {
+		unsigned e = atomic_load(epoch) & 1;
+
+		atomic_fetch_add(&t->io_in_flight[e], 1);
+		if ((atomic_load(epoch) & 1) == e) /* invariant 4 */
+			return e;
+		tx_io_end_read(t, e);
+	}
+}
+
+void tx_io_end_read(struct fs_thread *t, unsigned epoch)
+{
+	struct txs *txs = t->fs->txs;
+
+	if (atomic_fetch_sub(&t->io_in_flight[epoch], 1) == 1 && atomic_load(&txs->epoch_awaited))
+		blk_wake(txs->q);
+}
+
+void tx_io_end(struct fs_thread *t, unsigned epoch)
+{
+	atomic_store(&t->fs->txs->data_unflushed, true); /* first: invariant 5 */
+	tx_io_end_read(t, epoch);
+}
+
+static bool epoch_drained(struct txs *txs, unsigned epoch)
+{
+	bool drained = true;
+
+	pthread_mutex_lock(&txs->lock);
+	for (struct fs_thread *t = txs->threads; t != NULL && drained; t = t->next)
+		drained = atomic_load(&t->io_in_flight[epoch]) == 0;
+	pthread_mutex_unlock(&txs->lock);
+	return drained;
+}
+
+/* New transfers count under another epoch from here on. Returns the old one. */
+static unsigned turn_epoch(struct txs *txs)
+{
+	return atomic_fetch_add(&txs->epoch, 1) & 1;
+}
+
+static void drain_epoch(struct txs *txs, unsigned epoch)
+{
+	atomic_store(&txs->epoch_awaited, true);
+	while (!epoch_drained(txs, epoch))
+		(void)blk_wait(txs->q, -1);
+	atomic_store(&txs->epoch_awaited, false);
+}
+
+static int flush(struct txs *txs)
+{
+	int err;
+
+	atomic_store(&txs->data_unflushed, false); /* before the FLUSH: invariant 5 */
+	if (!txs->q->info.volatile_cache)
+		return 0;
+	err = blk_do(txs->q, BLK_FLUSH, 0, 0, NULL);
+	if (err < 0)
+		return fs_abort(txs->fs, err, "flush");
+	return 0;
+}
+
+/* --- sync --- */
+
+/* Caller holds txs->lock. The sequence that must be committed for everything up to SEQUENCE to be durable. */
+static uint64_t sync_target(const struct txs *txs, uint64_t sequence)
+{
+	if (sequence != UINT64_MAX)
+		return sequence;
+	return txs->running != NULL && !is_empty(txs->running) ? txs->running->sequence
+							       : txs->closed;
+}
+
+void tx_sync(struct fs_thread *t, uint64_t sequence, struct fs_sync *s)
+{
+	struct fs *fs = t->fs;
+	struct txs *txs = fs->txs;
+
+	if (fs->read_only || atomic_load(&fs->shut)) {
+		s->done(s, fs->read_only ? 0 : -EIO);
+		return;
+	}
+	s->next = NULL;
+	pthread_mutex_lock(&txs->lock);
+	s->priv[0] = sync_target(txs, sequence);
+	*txs->last_sync = s;
+	txs->last_sync = &s->next;
+	pthread_mutex_unlock(&txs->lock);
+	blk_wake(txs->q);
+}
+
+struct sync_waiter {
+	struct fs_sync s; /* first */
+	struct txs *txs;
+	struct blk_queue *q;
+	bool done; /* under txs->lock, so that the queue is not closed before it was woken */
+	int err;
+};
+
+static void sync_waited(struct fs_sync *s, int err)
+{
+	struct sync_waiter *w = (struct sync_waiter *)s;
+	struct txs *txs = w->txs;
+
+	pthread_mutex_lock(&txs->lock);
+	w->err = err;
+	w->done = true;
+	blk_wake(w->q);
+	pthread_mutex_unlock(&txs->lock);
+}
+
+int tx_sync_wait(struct fs_thread *t, uint64_t sequence)
+{
+	struct txs *txs = t->fs->txs;
+	struct sync_waiter w = {.s.done = sync_waited, .txs = txs, .q = t->q};
+
+	tx_sync(t, sequence, &w.s);
+	pthread_mutex_lock(&txs->lock);
+	while (!w.done)
+		wait_change(txs, t);
+	pthread_mutex_unlock(&txs->lock);
+	return w.err;
+}
+
+/* Caller holds txs->lock. All that wait now: in *FIRST; returns the sequence that the last of them needs. */
+static uint64_t take_syncs(struct txs *txs, struct fs_sync **first)
+{
+	uint64_t target = 0;
+
+	*first = txs->syncs;
+	txs->syncs = NULL;
+	txs->last_sync = &txs->syncs;
+	for (const struct fs_sync *s = *first; s != NULL; s = s->next)
+		if (s->priv[0] > target)
+			target = s->priv[0];
+	return target;
+}
+
+static void finish_syncs(struct fs_sync *s, int err)
+{
+	while (s != NULL) {
+		struct fs_sync *next = s->next;
+
+		s->done(s, err);
+		s = next;
+	}
+}
+
+/* --- the commit thread --- */
+
+/* No new handle joins the running transaction, and those that did have ended. NULL: nothing runs, or nothing was changed. */
+static struct tx *close_running(struct txs *txs)
+{
+	struct tx *tx;
+
+	pthread_mutex_lock(&txs->lock);
+	txs->commit_asked = false;
+	tx = txs->running;
+	if (tx != NULL)
+		tx->closing = true;
+	while (tx != NULL && tx->nr_handles > 0) {
+		pthread_mutex_unlock(&txs->lock);
+		(void)blk_wait(txs->q, -1);
+		pthread_mutex_lock(&txs->lock);
+	}
+	if (tx != NULL && is_empty(tx)) {
+		tx->closing = false;
+		wake_all(txs);
+		tx = NULL;
+	}
+	pthread_mutex_unlock(&txs->lock);
+	return tx;
+}
+
+/* The counters are exact now, with no handle open, so they are exact for whoever replays TX. */
+static int update_super(struct fs *fs, struct tx *tx)
+{
+	struct super_disk *sb = (struct super_disk *)fs->super->data;
+	uint64_t free_blocks, free_inodes;
+	bool is_first;
+	int err;
+
+	err = join_tx(fs, tx, fs->super, &is_first);
+	if (err < 0)
+		return err;
+	alloc_counters(fs, &free_blocks, &free_inodes);
+	pthread_mutex_lock(&fs->super->lock);
+	sb->free_blocks = le64_of(free_blocks);
+	sb->free_inodes = le64_of(free_inodes);
+	sb->write_time = le64_of((uint64_t)time(NULL));
+	if (atomic_load(&fs->errors_seen))
+		sb->state = le32_of(le32_get(sb->state) | STATE_ERRORS);
+	pthread_mutex_unlock(&fs->super->lock);
+	return 0;
+}
+
+static int open_next(struct txs *txs, uint64_t sequence)
+{
+	struct tx *tx = tx_new(sequence);
+
+	pthread_mutex_lock(&txs->lock);
+	txs->closed = sequence - 1;
+	txs->running = tx;
+	wake_all(txs);
+	pthread_mutex_unlock(&txs->lock);
+	return tx == NULL ? fs_abort(txs->fs, -ENOMEM, "begin a transaction") : 0;
+}
+
+/* TX ends here, committed or not: nobody needs its versions any more. */
+static void tx_free_all(struct fs *fs, struct tx *tx, bool release)
+{
+	while (tx->blocks != NULL) {
+		struct tx_block *tb = tx->blocks;
+
+		tx->blocks = tb->next;
+		pthread_mutex_lock(&tb->buf->join_lock);
+		if (tb->buf->newest == tb)
+			tb->buf->newest = NULL;
+		pthread_mutex_unlock(&tb->buf->join_lock);
+		cache_page_free(fs, tb->image);
+		cache_put(tb->buf);
+		free(tb);
+	}
+	while (tx->freed != NULL) {
+		struct tx_free *f = tx->freed;
+
+		tx->freed = f->next;
+		if (release)
+			alloc_release(fs, f->start, f->nr_blocks);
+		free(f);
+	}
+	free(tx);
+}
+
+static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
+{
+	struct fs *fs = txs->fs;
+	int err;
+
+	drain_epoch(txs, epoch);
+	if (atomic_load(&txs->data_unflushed)) {
+		err = flush(txs);
+		if (err < 0)
+			return err;
+	}
+	err = journal_commit(txs->journal, tx);
+	if (err < 0)
+		return fs_abort(fs, err, "write a transaction");
+	return flush(txs);
+}
+
+static void count_commit(struct txs *txs, const struct tx *tx, uint64_t us)
+{
+	pthread_mutex_lock(&txs->lock);
+	txs->stats.commits++;
+	txs->stats.commit_blocks += tx->nr_blocks;
+	txs->stats.commit_us += us;
+	pthread_mutex_unlock(&txs->lock);
+}
+
+/* Make the running transaction durable, and the file data written before. */
+static int commit(struct txs *txs)
+{
+	uint64_t start_us = now_us();
+	struct tx *tx = close_running(txs);
+	unsigned epoch;
+	int err;
+
+	if (tx == NULL)
+		return 0;
+	err = update_super(txs->fs, tx);
+	epoch = turn_epoch(txs);
+	if (err == 0)
+		err = open_next(txs, tx->sequence + 1);
+	if (err == 0)
+		err = write_tx(txs, tx, epoch);
+	if (err == 0) {
+		atomic_store(&txs->committed, tx->sequence);
+		count_commit(txs, tx, now_us() - start_us);
+	}
+	tx_free_all(txs->fs, tx, err == 0);
+	return err;
+}
+
+/* Only file data is to be made durable. */
+static int flush_round(struct txs *txs)
+{
+	drain_epoch(txs, turn_epoch(txs));
+	return atomic_load(&txs->data_unflushed) ? flush(txs) : 0;
+}
+
+static void serve_syncs(struct txs *txs)
+{
+	struct fs_sync *first;
+	uint64_t target;
+	int err;
+
+	pthread_mutex_lock(&txs->lock);
+	target = take_syncs(txs, &first);
+	pthread_mutex_unlock(&txs->lock);
+	if (atomic_load(&txs->fs->shut))
+		err = -EIO;
+	else if (target > atomic_load(&txs->committed))
+		err = commit(txs);
+	else
+		err = flush_round(txs);
+	finish_syncs(first, err < 0 ? -EIO : 0);
+}
+
+enum job { JOB_NONE, JOB_SYNC, JOB_COMMIT, JOB_STOP };
+
+static uint64_t commit_ms(const struct fs *fs)
+{
+	return (fs->opts.commit_s == 0 ? COMMIT_S_DEFAULT : fs->opts.commit_s) * UINT64_C(1000);
+}
+
+/* What to do now; else how long to sleep. */
+static enum job next_job(struct txs *txs, int *timeout_ms)
+{
+	const struct tx *tx;
+	enum job job = JOB_NONE;
+
+	*timeout_ms = -1;
+	pthread_mutex_lock(&txs->lock);
+	tx = txs->running;
+	if (txs->syncs != NULL) {
+		job = JOB_SYNC;
+	} else if (tx != NULL && tx->dirty_at_ms != 0 && !atomic_load(&txs->fs->shut)) {
+		uint64_t due = tx->dirty_at_ms + commit_ms(txs->fs);
+		uint64_t now = now_ms();
+
+		if (txs->commit_asked || txs->stop || now >= due)
+			job = JOB_COMMIT;
+		else
+			*timeout_ms = (int)(due - now);
+	}
+	if (job == JOB_NONE && txs->stop)
+		job = JOB_STOP;
+	pthread_mutex_unlock(&txs->lock);
+	return job;
+}
+
+static void *commit_main(void *arg)
+{
+	struct txs *txs = arg;
+	int timeout_ms;
+
+	for (;;) {
+		switch (next_job(txs, &timeout_ms)) {
+		case JOB_SYNC:
+			serve_syncs(txs);
+			break;
+		case JOB_COMMIT:
+			(void)commit(txs);
+			break;
+		case JOB_STOP:
+			return NULL;
+		case JOB_NONE:
+			(void)blk_wait(txs->q, timeout_ms);
+			break;
+		}
+	}
+}
+
+/* --- begin and end --- */
+
+static int start_thread(struct txs *txs)
+{
+	int err = blk_queue_open(txs->fs->dev, &txs->q);
+
+	if (err < 0)
+		return err;
+	err = journal_create(txs->fs, txs->q, &txs->journal);
+	if (err < 0)
+		goto close_queue;
+	txs->running = tx_new(txs->closed + 1);
+	if (txs->running == NULL) {
+		err = -ENOMEM;
+		goto destroy_journal;
+	}
+	err = -pthread_create(&txs->thread, NULL, commit_main, txs);
+	if (err < 0)
+		goto free_running;
+	return 0;
+
+free_running:
+	free(txs->running);
+destroy_journal:
+	journal_destroy(txs->journal);
+close_queue:
+	blk_queue_close(txs->q);
+	return err;
+}
+
+int tx_create(struct fs *fs)
+{
+	struct txs *txs = calloc(1, sizeof(*txs));
+	int err;
+
+	if (txs == NULL)
+		return -ENOMEM;
+	txs->fs = fs;
+	txs->last_sync = &txs->syncs;
+	pthread_mutex_init(&txs->lock, NULL);
+	fs->txs = txs;
+	err = fs->read_only ? 0 : start_thread(txs);
+	if (err < 0) {
+		fs->txs = NULL;
+		pthread_mutex_destroy(&txs->lock);
+		free(txs);
+	}
+	return err;
+}
+
+static void stop_thread(struct txs *txs)
+{
+	pthread_mutex_lock(&txs->lock);
+	txs->stop = true;
+	pthread_mutex_unlock(&txs->lock);
+	blk_wake(txs->q);
+	pthread_join(txs->thread, NULL);
+	if (txs->running != NULL)
+		tx_free_all(txs->fs, txs->running, false);
+	journal_destroy(txs->journal);
+	blk_queue_close(txs->q);
+}
+
+int tx_destroy(struct fs *fs)
+{
+	struct txs *txs = fs->txs;
+
+	if (!fs->read_only)
+		stop_thread(txs);
+	fs->txs = NULL;
+	pthread_mutex_destroy(&txs->lock);
+	free(txs);
+	return atomic_load(&fs->shut) ? -EIO : 0;
+}
+
+void tx_stats(struct fs *fs, struct fs_stats *out)
+{
+	struct txs *txs = fs->txs;
+
+	pthread_mutex_lock(&txs->lock);
+	out->commits += txs->stats.commits;
+	out->commit_blocks += txs->stats.commit_blocks;
+	out->commit_us += txs->stats.commit_us;
+	if (txs->running != NULL)
+		out->dirty_blocks += txs->running->nr_blocks;
+	pthread_mutex_unlock(&txs->lock);
+}
