@@ -19,7 +19,8 @@ void alloc_release(struct fs *fs, uint64_t start, uint32_t nr); /* by tx.c, see 
 
 /* A number near PARENT for files; directories are spread over groups. -ENOSPC: no free inode anywhere. The slot's
  * block is initialised. */
-int alloc_inode(struct tx_handle *h, uint64_t parent, bool is_dir, uint64_t *ino, uint32_t *generation);
+int alloc_inode(
+	struct tx_handle *h, uint64_t parent, bool is_dir, uint64_t *ino, uint32_t *generation);
 int alloc_inode_free(struct tx_handle *h, uint64_t ino, bool is_dir);
 /* The inode's block and slot; -EUCLEAN when out of range, -ESTALE when its block was never initialised. */
 int alloc_inode_where(struct fs_thread *t, uint64_t ino, uint64_t *block, uint32_t *slot);

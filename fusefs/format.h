@@ -53,21 +53,21 @@ enum block_type {
 /*    0       4     8        16       24             40         48       56     64
  *    | magic | crc | block  | owner  | fs_uuid (16) | sequence | length | pad |   */
 struct block_head {
-	le32 magic;	     /* enum block_type */
-	le32 crc;	     /* crc32c of the 4096 bytes, this field taken as zero */
-	le64 block;	     /* where this block is */
-	le64 owner;	     /* inode number; group number for tables and bitmaps; 0 for super and journal */
+	le32 magic; /* enum block_type */
+	le32 crc;   /* crc32c of the 4096 bytes, this field taken as zero */
+	le64 block; /* where this block is */
+	le64 owner; /* inode number; group number for tables and bitmaps; 0 for super and journal */
 	uint8_t fs_uuid[16]; /* the superblock's */
-	le64 sequence;	     /* of the transaction that last wrote it */
+	le64 sequence;       /* of the transaction that last wrote it */
 	le64 pad[2];
 };
 static_assert(sizeof(struct block_head) == 64, "format");
 #define BLOCK_PAYLOAD (BLOCK_BYTES - 64U)
 
 /* Feature words. compat: mount anyway; ro_compat: unknown bit, mount read-only; incompat: unknown bit, refuse. */
-#define FEATURE_COMPAT_KNOWN	0U
+#define FEATURE_COMPAT_KNOWN    0U
 #define FEATURE_RO_COMPAT_KNOWN 0U
-#define FEATURE_INCOMPAT_KNOWN	0U
+#define FEATURE_INCOMPAT_KNOWN  0U
 
 #define FORMAT_VERSION 1U
 #define STATE_CLEAN    1U /* unmounted; the journal is empty */
@@ -77,58 +77,58 @@ static_assert(sizeof(struct block_head) == 64, "format");
 
 struct super_disk { /* block 1, and its copies */
 	struct block_head head;
-	uint8_t signature[8];	/* "vblkfs", then zeros */
-	le32 version;		/* FORMAT_VERSION */
-	le32 block_bytes;	/* 4096 */
+	uint8_t signature[8]; /* "vblkfs", then zeros */
+	le32 version;         /* FORMAT_VERSION */
+	le32 block_bytes;     /* 4096 */
 	le32 compat, ro_compat, incompat;
-	le32 state;		/* STATE_* */
-	le64 nr_blocks;		/* in groups, and before: the end of the last group */
-	le32 group_blocks;	/* blocks a group; a power of two */
+	le32 state;        /* STATE_* */
+	le64 nr_blocks;    /* in groups, and before: the end of the last group */
+	le32 group_blocks; /* blocks a group; a power of two */
 	le32 nr_groups;
-	le32 inodes_per_group;	/* a multiple of INODES_PER_BLOCK */
-	le32 bitmap_blocks;	/* B: block bitmap's blocks a group */
-	le32 ibitmap_blocks;	/* I */
-	le32 itable_blocks;	/* T */
-	le64 journal_start;	/* block */
+	le32 inodes_per_group; /* a multiple of INODES_PER_BLOCK */
+	le32 bitmap_blocks;    /* B: block bitmap's blocks a group */
+	le32 ibitmap_blocks;   /* I */
+	le32 itable_blocks;    /* T */
+	le64 journal_start;    /* block */
 	le64 journal_blocks;
-	le64 free_blocks;	/* exact when read after replay */
+	le64 free_blocks; /* exact when read after replay */
 	le64 free_inodes;
-	le64 reserved_blocks;	/* kept back for operations that free space */
-	le64 orphan_head;	/* first of the list of unlinked or half-truncated inodes; 0: none */
-	le64 hash_seed;		/* of directory hashes */
-	le64 mkfs_time;		/* seconds since 1970 */
+	le64 reserved_blocks; /* kept back for operations that free space */
+	le64 orphan_head;     /* first of the list of unlinked or half-truncated inodes; 0: none */
+	le64 hash_seed;       /* of directory hashes */
+	le64 mkfs_time;       /* seconds since 1970 */
 	le64 mount_time, write_time;
 	le32 mount_count;
-	le32 generation_seed;	/* the next inode's generation is counted from here */
-	uint8_t label[32];	/* zero-padded UTF-8 */
+	le32 generation_seed; /* the next inode's generation is counted from here */
+	uint8_t label[32];    /* zero-padded UTF-8 */
 	uint8_t pad[3848];
 };
 static_assert(sizeof(struct super_disk) == 4096, "format");
 static_assert(offsetof(struct super_disk, label) == 216, "format");
 
 /* Blocks of a group, relative to its first. */
-#define GROUP_BOOT   0U
-#define GROUP_SUPER  1U
-#define GROUP_HEADER 2U
-#define GROUP_BITMAP 3U /* B blocks; then I of the inode bitmap, T of the inode table */
+#define GROUP_BOOT     0U
+#define GROUP_SUPER    1U
+#define GROUP_HEADER   2U
+#define GROUP_BITMAP   3U  /* B blocks; then I of the inode bitmap, T of the inode table */
 #define GROUP_DATA_MIN 64U /* a last group has at least so many blocks after its tables */
 
-#define GROUP_BLOCKS_DEFAULT 262144U /* 1 GiB */
-#define GROUP_BLOCKS_MIN     2048U   /* a power of two, in this range */
-#define GROUP_BLOCKS_MAX     1048576U
-#define FS_BLOCKS_MIN	     4096U /* the smallest filesystem: 16 MiB */
-#define JOURNAL_BLOCKS_MIN   1024U /* 4 MiB */
-#define GROUP_F_BITMAP_READY 1U	     /* the block bitmap's blocks are initialised */
-#define GROUP_F_IBITMAP_READY 2U     /* the inode bitmap's blocks are initialised */
+#define GROUP_BLOCKS_DEFAULT  262144U /* 1 GiB */
+#define GROUP_BLOCKS_MIN      2048U   /* a power of two, in this range */
+#define GROUP_BLOCKS_MAX      1048576U
+#define FS_BLOCKS_MIN         4096U /* the smallest filesystem: 16 MiB */
+#define JOURNAL_BLOCKS_MIN    1024U /* 4 MiB */
+#define GROUP_F_BITMAP_READY  1U    /* the block bitmap's blocks are initialised */
+#define GROUP_F_IBITMAP_READY 2U    /* the inode bitmap's blocks are initialised */
 struct group_disk {
 	struct block_head head;
 	le32 group;
-	le32 flags;	    /* GROUP_F_* */
-	le32 nr_blocks;	    /* this group's; less than group_blocks only in the last */
+	le32 flags;     /* GROUP_F_* */
+	le32 nr_blocks; /* this group's; less than group_blocks only in the last */
 	le32 free_blocks;
 	le32 free_inodes;
-	le32 inodes_ready;  /* inode table: slots below this are in initialised blocks; a multiple of INODES_PER_BLOCK */
-	le32 nr_dirs;	    /* directories among its inodes */
+	le32 inodes_ready; /* inode table: slots below this are in initialised blocks; a multiple of INODES_PER_BLOCK */
+	le32 nr_dirs; /* directories among its inodes */
 	uint8_t pad[4004];
 };
 static_assert(sizeof(struct group_disk) == 4096, "format");
@@ -159,18 +159,18 @@ struct extent_disk {
 };
 static_assert(sizeof(struct extent_disk) == 24, "format");
 
-#define INODE_BYTES	   256U
-#define INODES_PER_BLOCK   15U
-#define INODE_FORK_BYTES   80U
+#define INODE_BYTES          256U
+#define INODES_PER_BLOCK     15U
+#define INODE_FORK_BYTES     80U
 #define INODE_INLINE_EXTENTS 3U
-#define INODE_SYMLINK_MAX  79U /* longer: one block of BT_SYMLINK */
-#define INODE_XATTR_BYTES  48U
+#define INODE_SYMLINK_MAX    79U /* longer: one block of BT_SYMLINK */
+#define INODE_XATTR_BYTES    48U
 
-enum fork_format { /* inode_disk.fork_format: what its fork holds */
-	FORK_NONE = 0,	   /* devices, fifos, sockets; an empty file or directory */
-	FORK_EXTENTS = 1,  /* fork_count extents, in order */
-	FORK_BTREE = 2,	   /* struct fork_btree: extents, or directory entries */
-	FORK_SYMLINK = 3,  /* the target itself; its length is size */
+enum fork_format {              /* inode_disk.fork_format: what its fork holds */
+	FORK_NONE = 0,          /* devices, fifos, sockets; an empty file or directory */
+	FORK_EXTENTS = 1,       /* fork_count extents, in order */
+	FORK_BTREE = 2,         /* struct fork_btree: extents, or directory entries */
+	FORK_SYMLINK = 3,       /* the target itself; its length is size */
 	FORK_SYMLINK_BLOCK = 4, /* struct fork_btree, height 0: the block of the target */
 };
 struct fork_btree {
@@ -179,7 +179,7 @@ struct fork_btree {
 	le32 pad;
 };
 
-#define INODE_F_ORPHAN	   1U /* on the orphan list */
+#define INODE_F_ORPHAN     1U /* on the orphan list */
 #define INODE_F_TRUNCATING 2U /* blocks past size may still be mapped: the orphan list's work */
 #define INODE_F_USER_MASK  0xffff0000U /* reserved for chattr-like flags */
 /*    0     8      12      16    20    24     32          40           44      48
@@ -193,13 +193,13 @@ struct inode_disk {
 	le32 mode;
 	le32 nlink; /* a directory's: 2 + its subdirectories */
 	le32 uid, gid;
-	le64 size;	/* bytes; a directory's is nr_blocks * 4096 */
+	le64 size;      /* bytes; a directory's is nr_blocks * 4096 */
 	le64 nr_blocks; /* allocated, tree and xattr blocks too */
 	le32 generation;
-	le32 flags; /* INODE_F_* */
+	le32 flags;                              /* INODE_F_* */
 	le64 atime_s, mtime_s, ctime_s, btime_s; /* signed seconds since 1970 */
 	le32 atime_ns, mtime_ns, ctime_ns, btime_ns;
-	le64 parent_rdev;    /* directory: its parent's number; device: its number as makedev(3) gives it */
+	le64 parent_rdev; /* directory: its parent's number; device: its number as makedev(3) gives it */
 	le64 orphan_next;    /* next on the orphan list */
 	le64 xattr_block;    /* first block of BT_XATTR; 0: none */
 	uint8_t fork_format; /* enum fork_format */
@@ -268,7 +268,7 @@ struct dir_leaf_disk {
 	struct block_head head;
 	le16 nr;
 	le16 heap_start; /* offset in the block of the lowest entry; 4096: none */
-	le16 heap_dead;	 /* bytes of the heap that no slot leads to */
+	le16 heap_dead;  /* bytes of the heap that no slot leads to */
 	le16 pad;
 	le16 slot[(BLOCK_PAYLOAD - 8U) / 2U]; /* offsets in the block */
 };
@@ -276,16 +276,22 @@ static_assert(sizeof(struct dir_leaf_disk) == 4096, "format");
 
 /* Extended attributes: entries one after another, in the inode (xattr_bytes of them) and in a list of blocks. An entry
  * is whole in one place and starts at a multiple of 4. */
-enum xattr_space { XATTR_USER = 1, XATTR_TRUSTED = 2, XATTR_SECURITY = 3, XATTR_ACL_ACCESS = 4, XATTR_ACL_DEFAULT = 5 };
+enum xattr_space {
+	XATTR_USER = 1,
+	XATTR_TRUSTED = 2,
+	XATTR_SECURITY = 3,
+	XATTR_ACL_ACCESS = 4,
+	XATTR_ACL_DEFAULT = 5
+};
 struct xattr_disk {
-	uint8_t space;	    /* enum xattr_space: the prefix; the ACLs have no name beyond it */
+	uint8_t space;      /* enum xattr_space: the prefix; the ACLs have no name beyond it */
 	uint8_t name_bytes; /* of the name without prefix */
 	le16 value_bytes;
 	uint8_t data[]; /* name, value, zeros to the multiple of 4 */
 };
 struct xattr_block_disk {
 	struct block_head head;
-	le64 next; /* block; 0: the last */
+	le64 next;  /* block; 0: the last */
 	le32 bytes; /* used of data */
 	le32 pad;
 	uint8_t data[BLOCK_PAYLOAD - 16U];
@@ -311,7 +317,7 @@ static_assert(sizeof(struct symlink_disk) == 4096, "format");
 struct journal_head_disk {
 	struct block_head head;
 	le64 tail_sequence; /* the first transaction that is not all at home */
-	le64 tail;	    /* where it starts: index of a journal block, from 1 */
+	le64 tail;          /* where it starts: index of a journal block, from 1 */
 	uint8_t pad[BLOCK_PAYLOAD - 16U];
 };
 static_assert(sizeof(struct journal_head_disk) == 4096, "format");
@@ -321,7 +327,7 @@ struct journal_tag {
 	le32 crc;   /* crc32c of the image, all of it */
 	le32 pad;
 };
-#define JOURNAL_TAGS	((BLOCK_PAYLOAD - 8U) / 16U)
+#define JOURNAL_TAGS    ((BLOCK_PAYLOAD - 8U) / 16U)
 #define JOURNAL_REVOKES ((BLOCK_PAYLOAD - 8U) / 8U)
 struct journal_desc_disk {
 	struct block_head head;
@@ -343,7 +349,7 @@ static_assert(sizeof(struct journal_revoke_disk) == 4096, "format");
 struct journal_commit_disk {
 	struct block_head head;
 	le32 nr_blocks; /* of the transaction, this one too */
-	le32 crc;	/* crc32c over the crc fields of all its desc and revoke heads, in order */
+	le32 crc;       /* crc32c over the crc fields of all its desc and revoke heads, in order */
 	le64 time_s;
 	uint8_t pad[BLOCK_PAYLOAD - 16U];
 };
