@@ -24,7 +24,8 @@ fi
 rm -rf "$root/src"
 mkdir -p "$root/src"
 git ls-files -z | tar --null -T - -cf - | tar -C "$root/src" -xf -
-in_chroot() {
+in_chroot() { # COMMAND
+    # shellcheck disable=SC2016 # expanded inside
     unshare --mount --propagation private sh -c '
         mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" && mount --rbind /sys "$1/sys" && exec chroot "$1" sh -c "cd /src && $2"
     ' sh "$root" "$1"
