@@ -712,7 +712,7 @@ int alloc_inode(
 
 static int inode_group(const struct fs *fs, uint64_t ino, uint32_t *group, uint32_t *slot)
 {
-	if (ino == 0 || ino > (uint64_t)fs->nr_groups * fs->inodes_per_group)
+	if (ino == 0 || ino > alloc_inode_max(fs))
 		return -EUCLEAN;
 	*group = (uint32_t)((ino - 1) / fs->inodes_per_group);
 	*slot = (uint32_t)((ino - 1) % fs->inodes_per_group);
@@ -851,7 +851,7 @@ void alloc_statfs(struct fs *fs, struct fs_statfs *out)
 	out->nr_blocks = fs->nr_blocks - tables;
 	out->free_blocks = atomic_load(&gs->free_blocks);
 	out->avail_blocks = avail > 0 ? (uint64_t)avail : 0;
-	out->nr_inodes = (uint64_t)fs->nr_groups * fs->inodes_per_group;
+	out->nr_inodes = alloc_inode_max(fs);
 	out->free_inodes = atomic_load(&gs->free_inodes);
 }
 

@@ -25,6 +25,12 @@ int alloc_inode_free(struct tx_handle *h, uint64_t ino, bool is_dir);
 /* The inode's block and slot; -EUCLEAN when out of range, -ESTALE when its block was never initialised. */
 int alloc_inode_where(struct fs_thread *t, uint64_t ino, uint64_t *block, uint32_t *slot);
 
+/* No inode has a higher number. */
+static inline uint64_t alloc_inode_max(const struct fs *fs)
+{
+	return (uint64_t)fs->nr_groups * fs->inodes_per_group;
+}
+
 /* Space: promised and not yet used. alloc_reserve() fails with -ENOSPC; MAY_USE_RESERVE lets it go below reserved_blocks. */
 int alloc_reserve(struct fs *fs, uint64_t nr, bool may_use_reserve);
 void alloc_unreserve(struct fs *fs, uint64_t nr);

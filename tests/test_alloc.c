@@ -26,7 +26,7 @@ static void make_disk(uint64_t nr_sectors, uint32_t ratio)
 
 static void mount_disk(void)
 {
-	const struct fs_mount_opts opts = {.errors = FS_ERRORS_CONTINUE};
+	const struct fs_mount_opts opts = {.errors = FS_ERRORS_CONTINUE, .commit_s = 1000};
 
 	ck_assert_int_eq(fs_mount(dev, &opts, &fs), 0);
 	ck_assert_int_eq(fs_thread_open(fs, &t), 0);
@@ -425,7 +425,7 @@ struct run {
 static void model_take(uint8_t *model, struct run *run)
 {
 	run->start = take(
-		(uint64_t)(rand() % (int)geo.nr_blocks), 1 + (uint32_t)(rand() % 60), &run->nr);
+		(uint64_t)(rand() % (int)geo.nr_blocks), 1 + (uint32_t)(rand() % 30), &run->nr);
 	for (uint32_t i = 0; i < run->nr; i++) {
 		ck_assert_int_eq(model[run->start + i], FREE);
 		model[run->start + i] = USED;
