@@ -235,15 +235,19 @@ static int take_blocks(
 	return 0;
 }
 
+uint64_t btree_goal(const struct inode *inode)
+{
+	return fs_group_start(
+		inode->fs, (uint32_t)((inode->ino - 1) / inode->fs->inodes_per_group));
+}
+
 int btree_create(struct tx_handle *h, const struct btree *bt, struct buf **leaf)
 {
 	struct inode *inode = bt->inode;
-	struct fs *fs = h->t->fs;
-	uint64_t goal = fs_group_start(fs, (uint32_t)((inode->ino - 1) / fs->inodes_per_group));
 	struct buf *new;
 	int err;
 
-	err = take_blocks(h, bt, goal, 1, &new);
+	err = take_blocks(h, bt, btree_goal(inode), 1, &new);
 	if (err < 0)
 		return err;
 	inode->fork_format = FORK_BTREE;

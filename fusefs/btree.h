@@ -13,6 +13,9 @@ struct btree {
 	enum block_type leaf_type, node_type;
 };
 
+/* Where a block of metadata of INODE would best be: in its group. */
+uint64_t btree_goal(const struct inode *inode);
+
 struct btree_path {
 	unsigned height; /* 0: the root is the leaf */
 	struct buf *leaf;

@@ -207,7 +207,7 @@ static int store_target(struct tx_handle *h, struct inode *inode, const char *ta
 		inode->fork_format = FORK_SYMLINK;
 		return 0;
 	}
-	err = alloc_blocks(h, inode->alloc_goal, 1, &block, &nr);
+	err = alloc_blocks(h, btree_goal(inode), 1, &block, &nr);
 	if (err < 0)
 		return err;
 	err = cache_get_new(h, block, BT_SYMLINK, inode->ino, &b);
