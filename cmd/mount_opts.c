@@ -129,6 +129,9 @@ static int add_one(struct mount_opts *o, const char *name, const char *value, bo
 void mount_opts_init(struct mount_opts *o)
 {
 	*o = (struct mount_opts){.spin_us = -1, .allow_other = geteuid() == 0};
+	/* libfuse begins with nosuid,nodev; mount(8) says only what differs from its own defaults. */
+	if (geteuid() == 0)
+		o->kernel = strdup("suid,dev");
 }
 
 int mount_opts_add(struct mount_opts *o, const char *list, bool sloppy, char *err, size_t err_bytes)

@@ -67,7 +67,13 @@ struct daemon {
 
 static int complain(const char *source, const char *message)
 {
-	fprintf(stderr, "vblkfs: %s: %s\n", source, message);
+	size_t n = strlen(source);
+
+	if (strncmp(message, source, n) == 0 &&
+		message[n] == ':') /* a driver's words may name it already */
+		fprintf(stderr, "vblkfs: %s\n", message);
+	else
+		fprintf(stderr, "vblkfs: %s: %s\n", source, message);
 	return MNT_EX_FAIL;
 }
 

@@ -474,20 +474,6 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 		req, fs_fallocate(session_thread(), ino, mode, (uint64_t)offset, (uint64_t)bytes));
 }
 
-static void op_lseek(
-	fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
-{
-	uint64_t out;
-	int err;
-
-	(void)fi;
-	err = offset < 0 ? -ENXIO : fs_lseek(session_thread(), ino, (uint64_t)offset, whence, &out);
-	if (err < 0)
-		reply_err(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)out);
-}
-
 /* ---- extended attributes ---- */
 
 /* Access control lists come as system.posix_acl_*: to keep what nobody obeys would be worse than to refuse it. */
@@ -549,7 +535,9 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 }
 
 /* Not here on purpose: flush (its absence ends FLUSH requests), release (follows from op_open), and the locks (the kernel
- * then keeps them itself, which is right for a disk with one owner). */
+ * then keeps them itself, which is right for a disk with one owner), and lseek: the kernel does not write its dirty pages
+ * before it asks, so SEEK_DATA would deny data that was just written (seen with 6.18: ENXIO), and cp(1) would leave it
+ * out. Without it the kernel says that all of a file is data. */
 const struct fuse_lowlevel_ops ops_table = {
 	.init = op_init,
 	.lookup = op_lookup,
@@ -580,5 +568,4 @@ const struct fuse_lowlevel_ops ops_table = {
 	.setxattr = op_setxattr,
 	.removexattr = op_removexattr,
 	.fallocate = op_fallocate,
-	.lseek = op_lseek,
 };

@@ -14,7 +14,8 @@
  *
  *  4. The next request is read only when a whole one of the largest kind fits; else the worker only polls the disk. Every
  *     request in flight ends without another request being read, so this is no deadlock.
- *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With nothing to do it uses no CPU. */
+ *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With nothing to do it uses no CPU. The
+ *     queue's descriptor is watched only when it is armed: else it may be readable for no reason (blockdev.h). */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +64,8 @@ struct worker {
 	pthread_t thread;
 	bool started; /* the thread is there to be joined */
 	int fuse_fd;  /* worker 0: the session's; else its own clone, or again the session's */
-	int epoll_fd;
+	int idle_fd;  /* epoll: a request, or session_stop() */
+	int busy_fd;  /* epoll: and a completion */
 	struct fs_thread *t;
 	struct blk_queue *q;
 	struct slot slots[SESSION_SLOTS_MAX];
@@ -327,10 +329,10 @@ static void wait_for_work(struct worker *w)
 	if (w->q->nr_inflight > 0 && blk_arm(w->q))
 		return;
 	atomic_fetch_add_explicit(&w->sleeps, 1, memory_order_relaxed);
-	if (free_slot(w) != NULL)
-		epoll_wait(w->epoll_fd, &ev, 1, -1);
-	else
+	if (free_slot(w) == NULL)
 		poll(fds, 2, -1);
+	else
+		epoll_wait(w->q->nr_inflight > 0 ? w->busy_fd : w->idle_fd, &ev, 1, -1);
 }
 
 static void serve(struct worker *w)
@@ -388,11 +390,35 @@ static void free_slots(struct worker *w)
 		blk_dma_free(w->session->dev, w->slots[--w->nr_slots].mem, SLOT_BYTES);
 }
 
-static int watch(struct worker *w, int fd, uint32_t events)
+static int watch(int epoll_fd, int fd, uint32_t events)
 {
 	struct epoll_event ev = {.events = events};
 
-	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+static int open_waits(struct worker *w)
+{
+	int err;
+
+	w->idle_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->busy_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (w->idle_fd < 0 || w->busy_fd < 0)
+		return -errno;
+	err = watch(w->idle_fd, w->session->wake_fd, EPOLLIN);
+	if (err == 0)
+		err = watch(w->busy_fd, w->session->wake_fd, EPOLLIN);
+	if (err == 0)
+		err = watch(w->busy_fd, blk_fd(w->q), EPOLLIN);
+	return err;
+}
+
+/* Exclusive: a request wakes one sleeping worker, not all. */
+static int watch_requests(struct worker *w)
+{
+	int err = watch(w->idle_fd, w->fuse_fd, EPOLLIN | EPOLLEXCLUSIVE);
+
+	return err < 0 ? err : watch(w->busy_fd, w->fuse_fd, EPOLLIN | EPOLLEXCLUSIVE);
 }
 
 static int worker_set_up(struct worker *w)
@@ -405,22 +431,17 @@ static int worker_set_up(struct worker *w)
 	w->q = fs_thread_queue(w->t);
 	if (w->session->spin_us >= 0)
 		w->q->spin_us = (uint32_t)w->session->spin_us;
-	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (w->epoll_fd < 0)
-		return -errno;
-	err = watch(w, blk_fd(w->q), EPOLLIN);
-	if (err == 0)
-		err = watch(w, w->session->wake_fd, EPOLLIN);
-	if (err == 0)
-		err = alloc_slots(w);
-	return err;
+	err = open_waits(w);
+	return err < 0 ? err : alloc_slots(w);
 }
 
 static void worker_tear_down(struct worker *w)
 {
 	free_slots(w);
-	if (w->epoll_fd >= 0)
-		close(w->epoll_fd);
+	if (w->idle_fd >= 0)
+		close(w->idle_fd);
+	if (w->busy_fd >= 0)
+		close(w->busy_fd);
 	if (w->t != NULL)
 		fs_thread_close(w->t);
 }
@@ -451,8 +472,7 @@ static void *worker_main(void *arg)
 	self = w;
 	if (worker_ready(w, worker_set_up(w)) == RUN_SERVE) {
 		reply_fd = w->fuse_fd;
-		/* Exclusive: a request wakes one idle worker, not all. */
-		if (watch(w, w->fuse_fd, EPOLLIN | EPOLLEXCLUSIVE) == 0)
+		if (watch_requests(w) == 0)
 			serve(w);
 		while (w->nr_kept > 0)
 			blk_wait(w->q, -1);
@@ -605,7 +625,8 @@ static struct session *session_new(
 	s->nr_workers = nr;
 	atomic_init(&s->nr_serving, nr);
 	for (unsigned i = 0; i < nr; i++)
-		s->workers[i] = (struct worker){.session = s, .fuse_fd = -1, .epoll_fd = -1};
+		s->workers[i] =
+			(struct worker){.session = s, .fuse_fd = -1, .idle_fd = -1, .busy_fd = -1};
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->cond, NULL);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC);
