@@ -17,15 +17,13 @@ struct inode {
 	uint32_t mode;
 	uint32_t nlink;
 	uint32_t uid, gid;
-	uint64_t size;	    /* bytes */
+	uint64_t size;      /* bytes */
 	uint64_t nr_blocks; /* allocated */
 	uint32_t generation;
 	uint32_t flags; /* INODE_F_* */
 	struct timespec atime, mtime, ctime, btime;
-	uint64_t parent;     /* directories */
-	uint64_t rdev;	     /* devices */
-	uint64_t orphan_next; /* under fs->orphan_lock */
-	uint64_t orphan_prev; /* likewise; in memory only, 0: head */
+	uint64_t parent; /* directories */
+	uint64_t rdev;   /* devices */
 	uint64_t xattr_block;
 	uint8_t xattr[INODE_XATTR_BYTES];
 	uint16_t xattr_bytes;
@@ -39,16 +37,21 @@ struct inode {
 		} btree;
 		char symlink[INODE_FORK_BYTES];
 	} fork;
-	uint64_t changed_seq; /* transaction of the last change; tx_sequence() */
+	uint64_t changed_seq;       /* transaction of the last change; tx_sequence() */
 	uint64_t synced_seq_needed; /* of the last change that fdatasync wants */
-	uint64_t alloc_goal;  /* where the next block of data would best be */
+	uint64_t alloc_goal;        /* where the next block of data would best be */
 	/* --- */
-	pthread_mutex_t fresh_lock; /* leaf */
-	struct fs_io *fresh;	    /* file.c: writes in flight into blocks just allocated */
+	pthread_mutex_t writes_lock; /* leaf */
+	struct fs_io *writes;        /* file.c: those in flight */
+	bool broken; /* under writes_lock; file.c: blocks are mapped whose contents never got there */
+	struct inode *orphan_prev, *orphan_next; /* under fs->orphan_lock; utlist's DL_ */
 	atomic_uint_fast64_t nlookup;
-	unsigned refs;		    /* inode.c's lock */
-	bool freeing;		    /* likewise */
-	UT_hash_handle hh;	    /* likewise */
+	unsigned refs;                     /* inode.c's lock, down to the end */
+	bool freeing;                      /* nobody gets it any more */
+	bool in_lru;                       /* nobody refers to it, yet it is kept for a while */
+	struct inode *lru_prev, *lru_next; /* utlist's DL_ */
+	struct inode *kick_next;           /* orphan.c's lock: in its thread's queue */
+	UT_hash_handle hh;
 };
 
 int inodes_create(struct fs *fs);
@@ -56,8 +59,10 @@ void inodes_destroy(struct fs *fs);
 
 /* Find or read. -ESTALE: free or never used. *OUT: inode_put(). */
 int inode_get(struct fs_thread *t, uint64_t ino, struct inode **out);
-void inode_put(struct fs_thread *t, struct inode *inode); /* NULL: nothing. Under no lock: it may free an orphan */
-void inode_put_io(struct inode *inode); /* from done(): leaves an orphan's freeing to orphan.c's thread */
+void inode_put(struct fs_thread *t,
+	struct inode *inode); /* NULL: nothing. Under no lock: it may free an orphan */
+void inode_put_io(
+	struct inode *inode); /* from done(): leaves an orphan's freeing to orphan.c's thread */
 void inode_hold(struct inode *inode);
 
 /* A new inode under H, times now, nlink 1 (directories 2), referenced and write-locked, not yet in any directory. */
@@ -68,6 +73,17 @@ int inode_update(struct tx_handle *h, struct inode *inode, bool times_only);
 void inode_attr(const struct inode *inode, struct fs_attr *out); /* caller holds inode->lock */
 void inode_now(struct timespec *out);
 
-/* Free the inode and all it has; it is unlinked and nobody refers to it. Several transactions. By inode.c and orphan.c. */
+/* Free the inode and all it has; it is unlinked and nobody refers to it but the caller, who took it over: with an error
+ * it stays, unusable, for the next mount. Several transactions. By inode.c and orphan.c. */
 int inode_free_all(struct fs_thread *t, struct inode *inode);
+
+/* For orphan.c. Take over an unlinked inode to which nobody but API callers refer; false: somebody does. */
+bool inode_take_over(struct inode *inode);
+/* The inode's slot in the table: to look at, or joined. Use it under (*B)->lock; cache_put(*B). */
+int inode_slot_get(struct fs_thread *t, uint64_t ino, struct buf **b, struct inode_disk **disk);
+int inode_slot_join(struct tx_handle *h, uint64_t ino, struct buf **b, struct inode_disk **disk);
+
+/* attr.c: does FS_KILL_PRIV have anything to do; do it. Caller holds inode->lock, for writing to do it, and updates the inode. */
+bool inode_has_priv(struct fs_thread *t, struct inode *inode);
+int inode_kill_priv(struct tx_handle *h, struct inode *inode);
 #endif

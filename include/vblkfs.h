@@ -122,7 +122,7 @@ struct fs_io {
 			  * BUF + BYTES up to the end of that 4096-byte page */
 	void (*done)(struct fs_io *io, ssize_t result);
 	void *user;	 /* the caller's own */
-	uint64_t priv[16]; /* the filesystem's */
+	uint64_t priv[26]; /* the filesystem's */
 };
 void fs_read(struct fs_thread *t, struct fs_io *io); /* short at the end of the file */
 void fs_write(struct fs_thread *t, struct fs_io *io);
