@@ -25,7 +25,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-#define NR_HUGE    64U
+#define NR_HUGE    16U
 #define PAGE_BYTES 4096U
 #define NR_PAGES   (NR_HUGE * (MODEL_HUGE_BYTES / PAGE_BYTES))
 #define PHYS_BASE  0x1200000000ULL

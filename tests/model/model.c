@@ -70,6 +70,16 @@ void m_tick(struct model *m)
 		m->at_fn(m);
 }
 
+void m_tick_region(struct model *m, enum model_region region)
+{
+	void (*fn)(struct model * m) = m->at_region_fn;
+
+	if (fn == NULL || region != m->at_region)
+		return;
+	m->at_region_fn = NULL;
+	fn(m);
+}
+
 bool m_offered(const struct model *m, unsigned bit)
 {
 	return m->cfg.features[bit / 64] >> bit % 64 & 1;
@@ -504,6 +514,13 @@ bool model_irq_masked(const struct model *m)
 	return m->irq_masked;
 }
 
+void model_clear_isr(struct model *m)
+{
+	m_lock(m);
+	m->isr = 0;
+	m_unlock(m);
+}
+
 bool model_is_bus_master(const struct model *m)
 {
 	return m->bus_master;
@@ -512,6 +529,24 @@ bool model_is_bus_master(const struct model *m)
 size_t model_dma_live(const struct model *m)
 {
 	return m->dma_live;
+}
+
+void *model_memory(struct model *m, uint64_t addr, size_t bytes)
+{
+	void *p;
+
+	m_lock(m);
+	p = mdma_host(m, addr, bytes);
+	m_unlock(m);
+	return p;
+}
+
+void model_reopen(struct model *m)
+{
+	m_lock(m);
+	m->closed = false;
+	m->nr_maps = 0;
+	m_unlock(m);
 }
 
 uint8_t *model_disk(struct model *m)
@@ -541,7 +576,7 @@ unsigned model_run(struct model *m)
 		struct m_queue *q = &m->queue[i];
 
 		if (q->enabled && (q->kicked || q->awake))
-			n += mring_serve(q);
+			n += mring_step(q);
 		q->kicked = false;
 	}
 	m_unlock(m);
@@ -588,6 +623,22 @@ void model_set_capacity(struct model *m, uint64_t sectors, bool interrupt)
 	m_unlock(m);
 }
 
+void model_merge_irq(struct model *m, uint8_t isr_bits)
+{
+	m_lock(m);
+	m_irq(m, isr_bits);
+	m_unlock(m);
+}
+
+void model_left_live(struct model *m)
+{
+	m_lock(m);
+	m->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+		    VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
+	memset(m->driver_feature, 0xff, sizeof(m->driver_feature));
+	m_unlock(m);
+}
+
 void model_needs_reset(struct model *m)
 {
 	m_lock(m);
@@ -612,6 +663,14 @@ void model_at(struct model *m, unsigned nth, void (*fn)(struct model *m))
 	m_lock(m);
 	m->at_countdown = nth;
 	m->at_fn = fn;
+	m_unlock(m);
+}
+
+void model_at_region(struct model *m, enum model_region region, void (*fn)(struct model *m))
+{
+	m_lock(m);
+	m->at_region = region;
+	m->at_region_fn = fn;
 	m_unlock(m);
 }
 

@@ -172,8 +172,14 @@ uint64_t model_driver_features(const struct model *m);
 unsigned model_inflight(struct model *m); /* exposed, not completed; all queues */
 uint16_t model_queue_size_set(const struct model *m, unsigned queue);
 bool model_irq_masked(const struct model *m);
+void model_clear_isr(
+	struct model *m); /* as a read of it would: for tests without the driver's thread */
 bool model_is_bus_master(const struct model *m);
 size_t model_dma_live(const struct model *m); /* bytes allocated by the driver */
+void *model_memory(struct model *m, uint64_t addr,
+	size_t bytes); /* by the device's address; NULL: not the driver's to give */
+void model_reopen(
+	struct model *m); /* after close(): the function may be opened again, as it was left */
 
 /* Give the device time: serve every queue once. How many requests were completed. */
 unsigned model_run(struct model *m);
@@ -193,8 +199,10 @@ void model_lose_all_on_cut(struct model *m, bool all);
 
 /* The device's side of things that change. */
 void model_set_capacity(struct model *m, uint64_t sectors,
-	bool interrupt);                 /* within the first capacity, or read as zeros */
-void model_irq(struct model *m);         /* spurious */
+	bool interrupt);         /* within the first capacity, or read as zeros */
+void model_irq(struct model *m); /* spurious */
+void model_merge_irq(struct model *m, uint8_t isr_bits); /* for several causes at once */
+void model_left_live(struct model *m); /* by a former owner: DRIVER_OK, garbage in the registers */
 void model_needs_reset(struct model *m); /* NEEDS_RESET and a config interrupt */
 void model_remove(struct model *m);      /* surprise removal: all ones from now on */
 
@@ -206,6 +214,8 @@ uint8_t *model_config_space(
 
 /* Call FN at the driver's NTH access from now (1: the next), before it takes effect. */
 void model_at(struct model *m, unsigned nth, void (*fn)(struct model *m));
+/* Call FN at the driver's next access to REGION, before it takes effect. */
+void model_at_region(struct model *m, enum model_region region, void (*fn)(struct model *m));
 /* Make the NTH fallible hook from now fail: config space, bar_map, dma_alloc, bus_master. */
 void model_fail_nth(struct model *m, unsigned nth);
 bool model_failed(const struct model *m); /* has it come to that? */

@@ -77,28 +77,15 @@ void mpci_build(struct model *m)
 		at = put_cap(m, at, &cfg->caps[i], i + 1 == cfg->nr_caps);
 }
 
-const struct model_cap *mpci_cap(const struct model *m, uint8_t type)
+/* Structures may be offered several times; each of them works. */
+const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off)
 {
 	for (unsigned i = 0; i < m->cfg.nr_caps; i++) {
 		const struct model_cap *cap = &m->cfg.caps[i];
 
-		if (cap->type == type && cap->bar < 6 && m->cfg.bar[cap->bar].bytes != 0)
-			return cap;
-	}
-	return NULL;
-}
-
-/* The first structure of each type that is there to be used. */
-const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off)
-{
-	static const uint8_t types[] = {VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
-		VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_PCI_CAP_DEVICE_CFG};
-
-	for (unsigned i = 0; i < sizeof(types); i++) {
-		const struct model_cap *cap = mpci_cap(m, types[i]);
-
-		if (cap != NULL && cap->bar == bar && off >= cap->offset &&
-			off - cap->offset < cap->length)
+		if (cap->type >= VIRTIO_PCI_CAP_COMMON_CFG &&
+			cap->type <= VIRTIO_PCI_CAP_DEVICE_CFG && cap->bar == bar &&
+			off >= cap->offset && off - cap->offset < cap->length)
 			return cap;
 	}
 	return NULL;

@@ -132,7 +132,7 @@ static uint8_t read_status(struct model *m)
 	if (m->reset_pending) {
 		if (m->cfg.status_stuck)
 			return m->status;
-		if (m->reset_left > 0) {
+		if (m->reset_left > 0 && m->status != 0) {
 			m->reset_left--;
 			return m->status;
 		}
@@ -548,6 +548,7 @@ static uint32_t bar_read(struct hw *hw, int bar, uint64_t off, unsigned bytes)
 	cap = structure_at(m, bar, off, bytes);
 	if (cap != NULL)
 		rel -= cap->offset;
+	m_tick_region(m, region_of(cap));
 	if (cap != NULL && !m->gone)
 		val = read_structure(m, cap, rel, bytes);
 	m_trace(m, region_of(cap), false, bar, (int)bytes, rel, val);
@@ -588,6 +589,7 @@ static void bar_write(struct hw *hw, int bar, uint64_t off, unsigned bytes, uint
 	cap = structure_at(m, bar, off, bytes);
 	if (cap != NULL)
 		rel -= cap->offset;
+	m_tick_region(m, region_of(cap));
 	m_trace(m, region_of(cap), true, bar, (int)bytes, rel, val);
 	if (cap != NULL && !m->gone)
 		write_structure(m, cap, rel, bytes, val);

@@ -649,6 +649,16 @@ unsigned mring_serve(struct m_queue *q)
 	return completed;
 }
 
+/* A device that polls goes to sleep when it has found nothing. */
+unsigned mring_step(struct m_queue *q)
+{
+	unsigned completed = mring_serve(q);
+
+	if (completed == 0 && q->awake && is_serving(q))
+		try_to_sleep(q);
+	return completed;
+}
+
 unsigned mring_complete_all(struct model *m)
 {
 	unsigned n = 0;
@@ -670,6 +680,8 @@ void mring_kick(struct m_queue *q)
 		model_irq(m);
 	q->kicked = true;
 	q->awake = m->cfg.poll_rings;
+	if (q->awake)
+		ask_for_kicks(q, false);
 	if (m->cfg.when == MODEL_INLINE)
 		mring_serve(q);
 	else if (m->cfg.when == MODEL_THREAD)

@@ -102,6 +102,8 @@ struct model {
 
 	unsigned at_countdown;
 	void (*at_fn)(struct model *m);
+	enum model_region at_region;
+	void (*at_region_fn)(struct model *m);
 	unsigned fail_countdown;
 	bool failed;
 
@@ -172,6 +174,7 @@ void m_trace(struct model *m, enum model_region region, bool write, int bar, int
 uint64_t m_random(struct model *m);
 bool m_fails(struct model *m); /* a fallible hook asks whether it is its turn */
 void m_tick(struct model *m);  /* at the start of every access */
+void m_tick_region(struct model *m, enum model_region region);
 void m_irq(struct model *m, uint8_t isr_bits);
 void m_irq_update(struct model *m);
 bool m_negotiated(const struct model *m, unsigned bit);
@@ -180,7 +183,6 @@ bool m_offered(const struct model *m, unsigned bit);
 /* mpci.c */
 void mpci_build(struct model *m);
 const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off);
-const struct model_cap *mpci_cap(const struct model *m, uint8_t type);
 int mpci_read(struct hw *hw, uint32_t off, void *buf, uint32_t len);
 int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len);
 
@@ -224,6 +226,7 @@ bool mring_is_sync(struct model *m, const void *p); /* an index, a flag or an ev
 void mring_freeing(struct model *m, const uint8_t *mem, size_t bytes);
 void mring_kick(struct m_queue *q);
 unsigned mring_serve(struct m_queue *q);
+unsigned mring_step(struct m_queue *q);
 bool mring_complete(struct m_queue *q, unsigned index);
 unsigned mring_complete_all(struct model *m);
 

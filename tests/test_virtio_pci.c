@@ -1,0 +1,740 @@
+/* test_virtio_pci.c - the modern PCI transport against the strict model. Row ids are those of the virtio checklist. */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "model/rig.h"
+
+#define BIT(n)        (1ULL << (n))
+#define COMMON(field) offsetof(struct virtio_pci_common_cfg, field)
+
+static struct rig r;
+
+static void setup(void)
+{
+	rig_init(&r);
+}
+
+static void teardown(void)
+{
+	rig_end(&r);
+}
+
+static void plug(void)
+{
+	ck_assert_msg(rig_plug(&r) == 0, "%s", r.err);
+}
+
+static void io_works(void)
+{
+	struct rig_io io;
+
+	rig_io_alloc(&r, &io, 512);
+	ck_assert_int_eq(rig_io_add(&r, r.vq[0], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
+	rig_kick(r.vq[0]);
+	ck_assert_ptr_eq(rig_get(&r, r.vq[0], 3), &io);
+	ck_assert_uint_eq(*io.status, VIRTIO_BLK_S_OK);
+	rig_io_free(&r, &io);
+}
+
+static void plugs_and_works(void)
+{
+	plug();
+	io_works();
+}
+
+static void is_refused(int err, const char *word)
+{
+	ck_assert_int_eq(rig_plug(&r), err);
+	ck_assert_msg(strstr(r.err, word) != NULL, "'%s' does not say '%s'", r.err, word);
+	ck_assert_ptr_null(strchr(r.err, '\n'));
+}
+
+/* Wait until what the driver's thread does about an interrupt is done. */
+static void wait_until(bool (*done)(void))
+{
+	for (int i = 0; i < 20000 && !done(); i++)
+		(void)usleep(100);
+	ck_assert(done());
+}
+
+/* Status */
+
+static void status_writes_are(const uint8_t *expect, size_t nr)
+{
+	const struct model_access *a;
+	size_t at = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status));
+		ck_assert_ptr_nonnull(a);
+		ck_assert_uint_eq(a->value, expect[i]);
+	}
+	ck_assert_ptr_null(model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status)));
+}
+
+START_TEST(status_bits_are_added_one_by_one) /* ST1, ST2, IN1, IN4 */
+{
+	plug();
+	status_writes_are((const uint8_t[]){0, 1, 3, 11, 15}, 5);
+	io_works();
+	rig_unplug(&r);
+	status_writes_are((const uint8_t[]){0, 1, 3, 11, 15, 0}, 6);
+}
+END_TEST
+
+START_TEST(refused_features_end_in_failed_and_a_reset) /* IN2, IN3, ST3 */
+{
+	r.cfg.refuse_features_ok = true;
+	is_refused(-EOPNOTSUPP, "features");
+	status_writes_are((const uint8_t[]){0, 1, 3, 11, 131, 0}, 6);
+	model_config(r.m)->refuse_features_ok = false;
+	model_trace_clear(r.m);
+	plugs_and_works();
+	status_writes_are((const uint8_t[]){0, 1, 3, 11, 15}, 5);
+}
+END_TEST
+
+START_TEST(reset_is_awaited_before_anything_else) /* RS1, PC12, CL2 */
+{
+	r.cfg.reset_delay = 50;
+	rig_model(&r);
+	model_left_live(r.m);
+	plugs_and_works();
+	rig_unplug(&r);
+}
+END_TEST
+
+START_TEST(reset_that_never_ends_has_a_deadline) /* RS1 */
+{
+	struct model_stat s;
+
+	r.cfg.status_stuck = true;
+	r.cfg.no_function_reset = true;
+	rig_model(&r);
+	model_left_live(r.m);
+	is_refused(-ETIMEDOUT, "reset");
+	model_get_stat(r.m, &s);
+	ck_assert_uint_ge(s.slept_us, 100 * 1000);
+	ck_assert(!model_is_bus_master(r.m));
+}
+END_TEST
+
+START_TEST(memory_of_a_device_that_does_not_reset_is_kept) /* CL2, VIRTIO.md trap 14 */
+{
+	size_t live;
+
+	r.cfg.no_function_reset = _i;
+	plugs_and_works();
+	live = model_dma_live(r.m);
+	ck_assert_uint_gt(live, 0);
+	model_config(r.m)->status_stuck = true;
+	rig_unplug(&r);
+	ck_assert(!model_is_bus_master(r.m));
+	/* A function reset makes the device forget; then it is free memory. */
+	ck_assert_uint_eq(model_dma_live(r.m), _i ? live : 0);
+}
+END_TEST
+
+START_TEST(function_that_reads_all_ones_is_gone)
+{
+	rig_model(&r);
+	model_remove(r.m);
+	ck_assert_int_eq(rig_plug(&r) < 0, 1);
+}
+END_TEST
+
+START_TEST(what_a_dead_owner_left_is_reset_first) /* VIRTIO.md traps 7, 9, 13 */
+{
+	r.cfg.stale_irq = true;
+	r.cfg.msix_left_on = true;
+	r.use_irq = true;
+	rig_model(&r);
+	model_left_live(r.m);
+	plugs_and_works();
+	ck_assert_uint_eq(model_config_space(r.m)[0x43] & 0x80, 0); /* MSI-X is off now */
+}
+END_TEST
+
+/* Features */
+
+static bool is_vital(unsigned bit)
+{
+	return bit == VIRTIO_F_VERSION_1;
+}
+
+START_TEST(
+	device_without_any_one_feature_is_served_or_refused) /* FE1, FE2, RF1: each bit masked in turn */
+{
+	r.cfg.features[0] &= ~BIT(_i);
+	if (is_vital((unsigned)_i))
+		is_refused(-EPROTO, "VERSION_1");
+	else
+		plugs_and_works();
+}
+END_TEST
+
+START_TEST(unknown_features_are_left_alone) /* FE1, FE4, RF2, RF5, RF6, RF7, NT3: all 128 offered */
+{
+	r.cfg.features[0] = r.cfg.features[1] = ~0ULL;
+	r.cfg.odd_notify_data = true;
+	plugs_and_works();
+	ck_assert(model_driver_features(r.m) >> VIRTIO_F_VERSION_1 & 1);
+	ck_assert(model_driver_features(r.m) >> VIRTIO_F_ACCESS_PLATFORM & 1);
+	ck_assert(model_driver_features(r.m) >> VIRTIO_F_NOTIF_CONFIG_DATA & 1);
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_F_SR_IOV & 1));
+	ck_assert_uint_eq(r.vdev->features, model_driver_features(r.m));
+}
+END_TEST
+
+START_TEST(both_feature_words_are_written_and_only_before_features_ok) /* FE3 */
+{
+	size_t at = 0;
+	const struct model_access *ok = NULL, *a;
+
+	plug();
+	while ((a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status))) != NULL)
+		if (a->value == 11)
+			ok = a;
+	ck_assert_ptr_nonnull(ok);
+	at = 0;
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, COMMON(driver_feature)), 2);
+	while ((a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(driver_feature))) != NULL)
+		ck_assert(a < ok);
+}
+END_TEST
+
+START_TEST(short_common_structure_has_no_notify_data) /* RF6, PC6: the register is past its end */
+{
+	r.cfg.features[0] |= BIT(VIRTIO_F_NOTIF_CONFIG_DATA);
+	r.cfg.caps[0].length = 0x38;
+	plugs_and_works();
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_F_NOTIF_CONFIG_DATA & 1));
+}
+END_TEST
+
+START_TEST(translating_iommu_is_refused_only_if_the_device_uses_it) /* RF2, VIRTIO.md trap 21 */
+{
+	r.cfg.iommu_translates = true;
+	if (_i) {
+		r.cfg.features[0] |= BIT(VIRTIO_F_ACCESS_PLATFORM);
+		is_refused(-EOPNOTSUPP, "IOMMU");
+	} else {
+		plugs_and_works();
+	}
+}
+END_TEST
+
+/* Identity and capabilities */
+
+START_TEST(block_devices_are_known_by_vendor_and_device_alone) /* PC1, PC2 */
+{
+	static const struct {
+		uint16_t vendor, device;
+		bool ours;
+	} ids[] = {
+		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK, true},
+		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK_OLD, true},
+		{VIRTIO_PCI_VENDOR, 0x1041, false},
+		{0x8086, VIRTIO_PCI_DEVICE_BLK, false},
+	};
+
+	r.cfg.ids.vendor = ids[_i].vendor;
+	r.cfg.ids.device = ids[_i].device;
+	r.cfg.ids.revision = (uint8_t)(77 * _i);
+	r.cfg.ids.subvendor = (uint16_t)(0x1234 * _i);
+	r.cfg.ids.subdevice = (uint16_t)(0x4321 * _i);
+	if (ids[_i].ours)
+		plugs_and_works();
+	else
+		is_refused(-ENXIO, "not a virtio block device");
+}
+END_TEST
+
+START_TEST(function_without_virtio_capabilities_is_called_legacy) /* PC23 */
+{
+	r.cfg.nr_caps = 0;
+	r.cfg.ids.device = VIRTIO_PCI_DEVICE_BLK_OLD;
+	is_refused(-EOPNOTSUPP, "legacy");
+}
+END_TEST
+
+START_TEST(missing_structure_is_refused) /* PC4 */
+{
+	r.cfg.caps[_i].type = 42;
+	is_refused(-EOPNOTSUPP, "virtio 1");
+}
+END_TEST
+
+static void insert_cap(unsigned at, struct model_cap cap)
+{
+	memmove(&r.cfg.caps[at + 1], &r.cfg.caps[at], (MODEL_MAX_CAPS - 1 - at) * sizeof(cap));
+	r.cfg.caps[at] = cap;
+	r.cfg.nr_caps++;
+}
+
+START_TEST(unusable_and_unknown_capabilities_are_passed_over) /* PC4, PC22 */
+{
+	static const struct model_cap junk[] = {
+		{42, 4, 0, 64, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 6, 0, 64, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 0xff, 0, 64, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 0, 0, 64, 0}, /* BAR 0 is not there */
+		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0x3ff0, 64, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0xfffffff0, 64, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0xffffffff, 0xffffffff, 0},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0, 8, 0},
+		{VIRTIO_PCI_CAP_VENDOR_CFG, 4, 0, 0, 24},
+		{VIRTIO_PCI_CAP_SHARED_MEM, 4, 0, 64, 24},
+		{VIRTIO_PCI_CAP_NOTIFY_CFG, 4, 0x3000, 0x1000, 16}, /* no room for the multiplier */
+		{VIRTIO_PCI_CAP_ISR_CFG, 4, 0x1000, 0, 0},
+	};
+
+	insert_cap(0, junk[_i]);
+	/* What the driver must not use is not to be found there either. */
+	plugs_and_works();
+	for (size_t i = 0; i < model_trace_len(r.m); i++)
+		ck_assert_int_ne(model_trace(r.m, i)->region, MODEL_ELSEWHERE);
+}
+END_TEST
+
+START_TEST(first_usable_instance_of_a_structure_is_taken) /* PC5 */
+{
+	r.cfg.bar[2] = (struct hw_bar){.bytes = 0x4000};
+	insert_cap((unsigned)_i,
+		(struct model_cap){r.cfg.caps[_i].type, 2, r.cfg.caps[_i].offset, 0x1000, 0});
+	plug();
+	io_works();
+	(void)model_trace_count(r.m, MODEL_COMMON, true, 0);
+	for (size_t i = 0; i < model_trace_len(r.m); i++) {
+		const struct model_access *a = model_trace(r.m, i);
+		enum model_region moved[] = {MODEL_COMMON, MODEL_ISR, MODEL_DEVICE, MODEL_NOTIFY};
+
+		if (a->region == moved[_i])
+			ck_assert_uint_eq(a->bar, 2);
+	}
+}
+END_TEST
+
+START_TEST(doorbell_in_memory_is_preferred_to_one_in_io_space) /* PC5, VIRTIO.md trap 25 */
+{
+	r.cfg.bar[0] = (struct hw_bar){.bytes = 64, .is_io = true};
+	insert_cap(0, (struct model_cap){VIRTIO_PCI_CAP_NOTIFY_CFG, 0, 0, 64, 0});
+	plugs_and_works();
+	for (size_t i = 0; i < model_trace_len(r.m); i++)
+		if (model_trace(r.m, i)->region == MODEL_NOTIFY)
+			ck_assert_uint_eq(model_trace(r.m, i)->bar, 4);
+}
+END_TEST
+
+START_TEST(doorbell_in_io_space_works_where_there_is_no_other) /* PC5 */
+{
+	r.cfg.bar[0] = (struct hw_bar){.bytes = 64, .is_io = true};
+	r.cfg.caps[3] = (struct model_cap){VIRTIO_PCI_CAP_NOTIFY_CFG, 0, 0, 64, 0};
+	plugs_and_works();
+}
+END_TEST
+
+START_TEST(longer_capabilities_and_structures_are_accepted) /* PC6, CF3 */
+{
+	for (unsigned i = 0; i < 4; i++)
+		r.cfg.caps[i].cap_len = 32;
+	r.cfg.caps[2].length = _i == 0 ? 4096 : _i == 1 ? 60 : 8;
+	plugs_and_works();
+	ck_assert_uint_le(r.vdev->config_bytes, r.cfg.caps[2].length);
+}
+END_TEST
+
+START_TEST(capability_list_that_loops_or_strays_ends) /* PC4 */
+{
+	uint8_t *space;
+
+	rig_model(&r);
+	space = model_config_space(r.m);
+	switch (_i) {
+	case 0: /* the last leads to the first */
+		space[0x40 + 4 * 16 + 4 + 1] = 0x40;
+		break;
+	case 1: /* the low bits of a link are to be masked */
+		space[0x34] |= 3;
+		space[0x41] |= 3;
+		break;
+	case 2: /* the last leads to itself */
+		space[0x40 + 4 * 16 + 4 + 1] = 0x40 + 4 * 16 + 4;
+		break;
+	case 3: /* into the header */
+		space[0x40 + 4 * 16 + 4 + 1] = 0x10;
+		break;
+	default: /* to the last bytes, where no capability fits */
+		space[0x40 + 4 * 16 + 4 + 1] = 0xfc;
+		space[0xfc] = 9;
+	}
+	plugs_and_works();
+}
+END_TEST
+
+START_TEST(
+	no_capability_list_means_no_virtio) /* PC23: the bit in PCI status says whether there is one */
+{
+	rig_model(&r);
+	model_config_space(r.m)[6] = 0;
+	is_refused(-EOPNOTSUPP, "legacy");
+}
+END_TEST
+
+START_TEST(configuration_space_cut_short_is_named) /* VIRTIO.md trap 16 */
+{
+	r.cfg.config_space_limit = 64;
+	is_refused(-EPERM, "root");
+}
+END_TEST
+
+START_TEST(nothing_is_written_to_capabilities) /* PC8, PC21 */
+{
+	plugs_and_works();
+	for (size_t i = 0; i < model_trace_len(r.m); i++)
+		ck_assert(model_trace(r.m, i)->region != MODEL_CONFIG_SPACE ||
+			  !model_trace(r.m, i)->write);
+}
+END_TEST
+
+START_TEST(no_more_is_mapped_than_needed) /* PC7 */
+{
+	plugs_and_works();
+	for (size_t i = 0; i < model_trace_len(r.m); i++)
+		if (model_trace(r.m, i)->region == MODEL_MAP)
+			ck_assert_uint_le(model_trace(r.m, i)->value, 256);
+}
+END_TEST
+
+/* Queues */
+
+START_TEST(
+	each_queue_is_whole_before_it_is_enabled) /* PC9, PC10, PC11, VQ4: the model checks; here: each one, once */
+{
+	r.cfg.nr_queues = r.nr_vqs = 8;
+	for (unsigned i = 0; i < 8; i++)
+		r.cfg.queue_size[i] = (uint16_t)(256 >> i);
+	for (int round = 0; round < 2; round++) {
+		plug();
+		for (unsigned i = 0; i < 8; i++)
+			ck_assert_uint_eq(model_queue_size_set(r.m, i), 256 >> i);
+		ck_assert_uint_eq(
+			model_trace_count(r.m, MODEL_COMMON, true, COMMON(queue_enable)), 8);
+		io_works();
+		rig_unplug(&r);
+		model_trace_clear(r.m);
+	}
+}
+END_TEST
+
+START_TEST(queue_that_is_not_there_is_refused) /* PC14 */
+{
+	r.cfg.nr_queues = 4;
+	r.nr_vqs = 4 + (_i == 0);
+	r.cfg.queue_size[1] = r.cfg.queue_size[2] = r.cfg.queue_size[3] = 64;
+	if (_i == 1)
+		r.cfg.queue_size[2] = 0;
+	is_refused(-EPROTO, "not there");
+}
+END_TEST
+
+START_TEST(max_size_bounds_the_ring) /* SP2 */
+{
+	r.max_size = 16;
+	plugs_and_works();
+	ck_assert_uint_eq(model_queue_size_set(r.m, 0), 16);
+}
+END_TEST
+
+static void kick_queue(unsigned i)
+{
+	struct rig_io io;
+
+	rig_io_alloc(&r, &io, 512);
+	ck_assert_int_eq(rig_io_add(&r, r.vq[i], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
+	rig_kick(r.vq[i]);
+	ck_assert_ptr_eq(rig_get(&r, r.vq[i], 0), &io);
+	rig_io_free(&r, &io);
+}
+
+START_TEST(
+	doorbell_is_where_offset_and_multiplier_say) /* PC15, NT3, NT4; the width is checked by the model */
+{
+	static const struct {
+		uint32_t multiplier;
+		bool shared, odd;
+	} how[] = {{0, false, false}, {2, false, false}, {4, false, true}, {1024, false, false},
+		{4, true, false}, {0, true, true}};
+
+	r.cfg.notify_multiplier = how[_i].multiplier;
+	r.cfg.shared_notify = how[_i].shared;
+	r.cfg.odd_notify_data = how[_i].odd;
+	if (how[_i].odd)
+		r.cfg.features[0] |= BIT(VIRTIO_F_NOTIF_CONFIG_DATA);
+	r.cfg.nr_queues = r.nr_vqs = 4;
+	for (unsigned i = 0; i < 4; i++)
+		r.cfg.queue_size[i] = 16;
+	plug();
+	for (unsigned i = 0; i < 4; i++)
+		kick_queue(i);
+}
+END_TEST
+
+START_TEST(doorbell_outside_its_structure_is_refused) /* PC15 */
+{
+	static const struct {
+		uint32_t multiplier, length;
+	} how[] = {
+		{4, 2}, {1, 8}, {0x80000000, 0x1000}, {0xffffffff, 0x1000}, {4096, 0x1000}, {4, 5}};
+
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[1] = 16;
+	r.cfg.notify_multiplier = how[_i].multiplier;
+	r.cfg.caps[3].length = how[_i].length;
+	is_refused(-EPROTO, "doorbell");
+}
+END_TEST
+
+START_TEST(doorbell_at_the_very_end_of_its_structure_is_used) /* PC15 */
+{
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[1] = 16;
+	r.cfg.caps[3].length = 6;
+	plug();
+	kick_queue(0);
+	kick_queue(1);
+}
+END_TEST
+
+START_TEST(bus_mastering_is_on_only_between_resets) /* VIRTIO.md traps 10, 14 */
+{
+	rig_model(&r);
+	ck_assert(!model_is_bus_master(r.m));
+	plugs_and_works();
+	ck_assert(model_is_bus_master(r.m));
+	rig_unplug(&r);
+	ck_assert(!model_is_bus_master(r.m));
+}
+END_TEST
+
+START_TEST(bus_mastering_that_does_not_stick_is_named)
+{
+	r.cfg.bus_master_stuck = true;
+	is_refused(-EIO, "bus master");
+}
+END_TEST
+
+/* Interrupts */
+
+static bool called_back(void)
+{
+	return atomic_load(&r.callbacks[0]) > 0 && atomic_load(&r.config_changes) > 0 &&
+	       !model_irq_masked(r.m);
+}
+
+START_TEST(one_interrupt_may_mean_queues_and_configuration) /* NT1, PC16, PC18 */
+{
+	struct model_stat s;
+
+	r.use_irq = true;
+	plug();
+	model_merge_irq(r.m, VIRTIO_PCI_ISR_QUEUE | VIRTIO_PCI_ISR_CONFIG);
+	wait_until(called_back);
+	model_get_stat(r.m, &s);
+	ck_assert_uint_eq(s.isr_reads, 2); /* one more at the start, for what a dead owner left */
+	ck_assert_uint_eq(atomic_load(&r.callbacks[0]), 1);
+	ck_assert_uint_eq(atomic_load(&r.config_changes), 1);
+}
+END_TEST
+
+static bool queue_called_back(void)
+{
+	return atomic_load(&r.callbacks[0]) > 0 && !model_irq_masked(r.m);
+}
+
+START_TEST(spurious_interrupts_do_no_harm) /* NT1 */
+{
+	r.use_irq = true;
+	plug();
+	for (int i = 0; i < 20; i++) {
+		atomic_store(&r.callbacks[0], 0);
+		model_irq(r.m); /* ISR is 0: a neighbour on the line */
+		wait_until(queue_called_back);
+	}
+	ck_assert_uint_eq(atomic_load(&r.config_changes), 0);
+	io_works();
+}
+END_TEST
+
+static void late_completion(struct model *m)
+{
+	(void)model_complete_all(m);
+}
+
+START_TEST(
+	completion_between_interrupt_and_isr_read_is_not_lost) /* PC16, VIRTIO.md trap 3: ISR, then the queues */
+{
+	struct rig_io io;
+
+	r.use_irq = true;
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.hold = true;
+	plug();
+	rig_io_alloc(&r, &io, 512);
+	(void)vq_enable_cb(r.vq[0]);
+	ck_assert_int_eq(rig_io_add(&r, r.vq[0], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
+	rig_kick(r.vq[0]);
+	(void)model_run(r.m);
+	model_at_region(r.m, MODEL_ISR, late_completion);
+	model_merge_irq(r.m, VIRTIO_PCI_ISR_QUEUE);
+	wait_until(queue_called_back);
+	ck_assert_uint_eq(atomic_load(&r.done_at_callback), 1);
+	ck_assert_ptr_eq(vq_get_buf(r.vq[0]), &io);
+	rig_io_free(&r, &io);
+}
+END_TEST
+
+START_TEST(
+	isr_is_read_once_an_interrupt_and_by_one_thread) /* PC16, PC17: the model checks the thread and the order */
+{
+	struct model_stat before, after;
+	struct rig_io io;
+
+	r.use_irq = true;
+	r.cfg.spurious_irqs = _i;
+	plug();
+	rig_io_alloc(&r, &io, 512);
+	model_get_stat(r.m, &before);
+	for (int i = 0; i < 50; i++) {
+		atomic_store(&r.callbacks[0], 0);
+		(void)vq_enable_cb(r.vq[0]);
+		ck_assert_int_eq(rig_io_add(&r, r.vq[0], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
+		rig_kick(r.vq[0]);
+		wait_until(queue_called_back);
+		ck_assert_ptr_eq(vq_get_buf(r.vq[0]), &io);
+	}
+	model_get_stat(r.m, &after);
+	ck_assert_uint_ge(after.isr_reads - before.isr_reads, 50);
+	ck_assert_uint_le(after.isr_reads - before.isr_reads, after.irqs - before.irqs);
+	rig_io_free(&r, &io);
+}
+END_TEST
+
+START_TEST(function_without_interrupt_is_polled) /* VIRTIO.md trap 8 */
+{
+	r.use_irq = true;
+	r.cfg.no_irq = true;
+	plugs_and_works();
+	ck_assert(!atomic_load(&r.vdev->has_irq));
+}
+END_TEST
+
+START_TEST(interrupt_not_wanted_is_never_unmasked) /* VIRTIO.md trap 5 */
+{
+	plugs_and_works();
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_IRQ, true, 1), 0);
+	ck_assert(model_irq_masked(r.m));
+}
+END_TEST
+
+START_TEST(no_vector_is_ever_set) /* PC19, PC20: uio_pci_generic has INTx only */
+{
+	r.use_irq = true;
+	plugs_and_works();
+	ck_assert_uint_eq(
+		model_trace_count(r.m, MODEL_COMMON, true, COMMON(config_msix_vector)), 0);
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, COMMON(queue_msix_vector)), 0);
+}
+END_TEST
+
+/* Failures */
+
+START_TEST(
+	any_failing_step_leaves_nothing_behind) /* IN3; what is left is found by rig_end() and the leak checker */
+{
+	r.use_irq = true;
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[1] = 16;
+	r.cfg.msix_left_on = true;
+	for (unsigned nth = 1;; nth++) {
+		int err;
+
+		rig_model(&r);
+		model_fail_nth(r.m, nth);
+		err = rig_plug(&r);
+		if (!model_failed(r.m)) {
+			ck_assert_int_eq(err, 0);
+			ck_assert_uint_gt(nth, 10);
+			break;
+		}
+		ck_assert_msg(err < 0, "step %u failed, and nobody noticed", nth);
+		ck_assert_str_ne(r.err, "");
+		ck_assert_uint_eq(model_status(r.m), 0);
+		ck_assert_uint_eq(model_dma_live(r.m), 0);
+		ck_assert(!model_is_bus_master(r.m));
+		rig_no_violations(&r);
+		model_destroy(r.m);
+		r.m = NULL;
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("virtio_pci");
+	TCase *tc = tcase_create("modern");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, status_bits_are_added_one_by_one);
+	tcase_add_test(tc, refused_features_end_in_failed_and_a_reset);
+	tcase_add_test(tc, reset_is_awaited_before_anything_else);
+	tcase_add_test(tc, reset_that_never_ends_has_a_deadline);
+	tcase_add_loop_test(tc, memory_of_a_device_that_does_not_reset_is_kept, 0, 2);
+	tcase_add_test(tc, function_that_reads_all_ones_is_gone);
+	tcase_add_test(tc, what_a_dead_owner_left_is_reset_first);
+	tcase_add_loop_test(tc, device_without_any_one_feature_is_served_or_refused, 0, 64);
+	tcase_add_test(tc, unknown_features_are_left_alone);
+	tcase_add_test(tc, both_feature_words_are_written_and_only_before_features_ok);
+	tcase_add_test(tc, short_common_structure_has_no_notify_data);
+	tcase_add_loop_test(tc, translating_iommu_is_refused_only_if_the_device_uses_it, 0, 2);
+	tcase_add_loop_test(tc, block_devices_are_known_by_vendor_and_device_alone, 0, 4);
+	tcase_add_test(tc, function_without_virtio_capabilities_is_called_legacy);
+	tcase_add_loop_test(tc, missing_structure_is_refused, 0, 4);
+	tcase_add_loop_test(tc, unusable_and_unknown_capabilities_are_passed_over, 0, 12);
+	tcase_add_loop_test(tc, first_usable_instance_of_a_structure_is_taken, 0, 4);
+	tcase_add_test(tc, doorbell_in_memory_is_preferred_to_one_in_io_space);
+	tcase_add_test(tc, doorbell_in_io_space_works_where_there_is_no_other);
+	tcase_add_loop_test(tc, longer_capabilities_and_structures_are_accepted, 0, 3);
+	tcase_add_loop_test(tc, capability_list_that_loops_or_strays_ends, 0, 5);
+	tcase_add_test(tc, no_capability_list_means_no_virtio);
+	tcase_add_test(tc, configuration_space_cut_short_is_named);
+	tcase_add_test(tc, nothing_is_written_to_capabilities);
+	tcase_add_test(tc, no_more_is_mapped_than_needed);
+	tcase_add_test(tc, each_queue_is_whole_before_it_is_enabled);
+	tcase_add_loop_test(tc, queue_that_is_not_there_is_refused, 0, 2);
+	tcase_add_test(tc, max_size_bounds_the_ring);
+	tcase_add_loop_test(tc, doorbell_is_where_offset_and_multiplier_say, 0, 6);
+	tcase_add_loop_test(tc, doorbell_outside_its_structure_is_refused, 0, 6);
+	tcase_add_test(tc, doorbell_at_the_very_end_of_its_structure_is_used);
+	tcase_add_test(tc, bus_mastering_is_on_only_between_resets);
+	tcase_add_test(tc, bus_mastering_that_does_not_stick_is_named);
+	tcase_add_test(tc, one_interrupt_may_mean_queues_and_configuration);
+	tcase_add_test(tc, spurious_interrupts_do_no_harm);
+	tcase_add_test(tc, completion_between_interrupt_and_isr_read_is_not_lost);
+	tcase_add_loop_test(tc, isr_is_read_once_an_interrupt_and_by_one_thread, 0, 2);
+	tcase_add_test(tc, function_without_interrupt_is_polled);
+	tcase_add_test(tc, interrupt_not_wanted_is_never_unmasked);
+	tcase_add_test(tc, no_vector_is_ever_set);
+	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
