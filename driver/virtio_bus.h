@@ -22,7 +22,8 @@ struct virtqueue;
 
 struct virtqueue_info {
 	const char *name; /* req.0; copied */
-	void (*callback)(struct virtqueue *vq); /* on the interrupt thread: something may be in the used ring */
+	void (*callback)(struct virtqueue
+			*vq); /* on the interrupt thread: something may be in the used ring */
 };
 
 /* What a transport does for the bus. Every entry is required. */
@@ -59,14 +60,14 @@ struct virtio_driver {
 	unsigned nr_features;
 	const unsigned *feature_table_legacy; /* for devices without VERSION_1; NULL: the same */
 	unsigned nr_features_legacy;
-	int (*validate)(struct virtio_device *vdev); /* may clear bits in vdev->features; may be NULL */
-	int (*probe)(struct virtio_device *vdev);
-	void (*scan)(struct virtio_device *vdev); /* the device is live now; may be NULL */
-	void (*remove)(struct virtio_device *vdev);
+	int (*validate)(
+		struct virtio_device *vdev); /* may clear bits in vdev->features; may be NULL */
+	int (*probe)(
+		struct virtio_device *vdev); /* to undo what it began: virtio_give_up() first */
+	void (*scan)(struct virtio_device *vdev);   /* the device is live now; may be NULL */
+	void (*remove)(struct virtio_device *vdev); /* resets the device before it frees anything */
 	/* The configuration changed, or the device broke: see virtio_device_health(). */
 	void (*config_changed)(struct virtio_device *vdev);
-	int (*freeze)(struct virtio_device *vdev);  /* may be NULL, likewise restore */
-	int (*restore)(struct virtio_device *vdev);
 
 	struct virtio_driver *next; /* the bus's */
 };
@@ -86,17 +87,19 @@ struct virtio_device {
 
 	/* the bus's */
 	struct virtio_driver *drv;
-	pthread_mutex_t config_lock; /* config_enabled, config_pending, and the call of config_changed() */
+	pthread_mutex_t
+		config_lock; /* config_enabled, config_pending, and the call of config_changed() */
 	bool config_enabled, config_pending;
-	bool reset_failed;
-	atomic_int gone; /* a negative errno once the transport lost the device */
+	bool gave_up;
+	bool reset_failed; /* the device may still write to memory: free none */
+	atomic_int gone;   /* a negative errno once the transport lost the device */
 };
 
 int virtio_register_driver(struct virtio_driver *drv); /* -EEXIST; it stays registered */
 
 /* Reset, match, probe. On failure the device is reset and nothing is kept. -ENXIO: no driver wants it. */
 int virtio_register_device(struct virtio_device *vdev);
-/* remove(), reset. Then the transport may go. */
+/* remove(). Then the transport may go. */
 void virtio_unregister_device(struct virtio_device *vdev);
 
 static inline bool virtio_has_feature(const struct virtio_device *vdev, unsigned bit)
@@ -114,8 +117,8 @@ int virtio_device_ready(struct virtio_device *vdev);
 int virtio_reset_device(struct virtio_device *vdev);
 /* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET, or has lost its DRIVER_OK. One register read. */
 int virtio_device_health(struct virtio_device *vdev);
-int virtio_freeze_device(struct virtio_device *vdev); /* reset, with the driver's freeze() before */
-int virtio_restore_device(struct virtio_device *vdev);
+/* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do nothing. */
+void virtio_give_up(struct virtio_device *vdev);
 
 /* By transports: a configuration interrupt; the device vanished. */
 void virtio_config_changed(struct virtio_device *vdev);

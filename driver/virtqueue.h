@@ -32,13 +32,14 @@ struct vq_addresses { /* for the transport */
 	uint64_t desc, driver, device;
 };
 
-/* Clears the bits 28 and up in vdev->features that the rings do not know. */
-void vq_transport_features(struct virtio_device *vdev);
+/* The feature bits from 28 up that the rings know. */
+uint64_t vq_known_features(void);
 
 /* SIZE is a power of two, up to VRING_MAX_SIZE. The features are final. */
 int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 	const struct virtqueue_info *info, struct virtqueue **out);
-void vq_destroy(struct virtqueue *vq, bool leak); /* LEAK: the device may still write to its memory */
+void vq_destroy(
+	struct virtqueue *vq, bool leak); /* LEAK: the device may still write to its memory */
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
 
 unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */
@@ -46,7 +47,8 @@ bool vq_has_room(const struct virtqueue *vq, unsigned nr_segs);
 
 /* Put a request: SEG has NR_OUT buffers that the device reads, then NR_IN that it writes. TOKEN, not NULL, comes back from vq_get_buf().
  * The device may not look before vq_kick_prepare(). -ENOSPC: no room now. */
-int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in, void *token);
+int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in,
+	void *token);
 /* Show the device what was added since the last time. True: it wants to be told, by vq_notify(). */
 bool vq_kick_prepare(struct virtqueue *vq);
 unsigned vq_nr_unkicked(const struct virtqueue *vq);

@@ -1,0 +1,464 @@
+/* hw_uio.c - the hardware as uio_pci_generic gives it to a process.
+ *
+ * Invariants
+ *  1. One process at a time: the lock file is locked before /dev/uioN is opened, because a close of it, by anyone, makes the kernel
+ *     turn bus mastering off under the owner.
+ *  2. The command register is shared with the kernel's interrupt handler, which sets Interrupt Disable: only single bytes of it are
+ *     written, bus mastering at offset 4, Interrupt Disable at offset 5.
+ *  3. /dev/uioN stays open as long as queues may run: its close, by death too, ends the function's DMA.
+ *  4. DMA memory begins with the first dma_alloc(), after the device's reset: what a dead owner left is not touched before. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "dma.h"
+#include "hw.h"
+#include "pci_func.h"
+#include "virtio.h"
+
+#define DEVICES           "/sys/bus/pci/devices"
+#define RUN_DIR           "/run/vblkfs"
+#define DRIVER            "uio_pci_generic"
+#define PCI_VENDOR        0x00
+#define PCI_COMMAND_LOW   0x04
+#define PCI_COMMAND_HIGH  0x05
+#define PCI_INTERRUPT_PIN 0x3d
+#define COMMAND_MASTER    0x04 /* in the low byte */
+#define COMMAND_NO_INTX   0x04 /* in the high byte */
+
+struct uio {
+	struct hw hw;
+	struct pci_func *func;
+	struct dma_arena *dma;    /* NULL until the first dma_alloc() */
+	pthread_mutex_t dma_lock; /* guards its creation */
+	int lock_fd;
+	int uio_fd;
+	uint8_t command_high; /* without Interrupt Disable */
+};
+
+static struct uio *to_uio(struct hw *hw)
+{
+	return (struct uio *)hw;
+}
+
+static int uio_cfg_read(struct hw *hw, uint32_t off, void *buf, uint32_t len)
+{
+	return pcif_cfg_read(to_uio(hw)->func, off, buf, len);
+}
+
+static int uio_cfg_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len)
+{
+	return pcif_cfg_write(to_uio(hw)->func, off, buf, len);
+}
+
+static int uio_bar_map(struct hw *hw, int bar, uint64_t off, uint64_t len)
+{
+	return pcif_map(to_uio(hw)->func, bar, off, len);
+}
+
+static uint8_t uio_read8(struct hw *hw, int bar, uint64_t off)
+{
+	return (uint8_t)pcif_read(to_uio(hw)->func, bar, off, 1);
+}
+
+static uint16_t uio_read16(struct hw *hw, int bar, uint64_t off)
+{
+	return (uint16_t)pcif_read(to_uio(hw)->func, bar, off, 2);
+}
+
+static uint32_t uio_read32(struct hw *hw, int bar, uint64_t off)
+{
+	return pcif_read(to_uio(hw)->func, bar, off, 4);
+}
+
+static void uio_write8(struct hw *hw, int bar, uint64_t off, uint8_t val)
+{
+	pcif_write(to_uio(hw)->func, bar, off, 1, val);
+}
+
+static void uio_write16(struct hw *hw, int bar, uint64_t off, uint16_t val)
+{
+	pcif_write(to_uio(hw)->func, bar, off, 2, val);
+}
+
+static void uio_write32(struct hw *hw, int bar, uint64_t off, uint32_t val)
+{
+	pcif_write(to_uio(hw)->func, bar, off, 4, val);
+}
+
+/* --- DMA memory --- */
+
+static void *uio_dma_alloc(struct hw *hw, size_t bytes)
+{
+	struct uio *u = to_uio(hw);
+	int err = 0;
+
+	pthread_mutex_lock(&u->dma_lock);
+	if (u->dma == NULL)
+		err = dma_create(hw->name, &u->dma);
+	pthread_mutex_unlock(&u->dma_lock);
+	return err < 0 ? NULL : dma_alloc(u->dma, bytes);
+}
+
+static void uio_dma_free(struct hw *hw, void *mem, size_t bytes)
+{
+	dma_free(to_uio(hw)->dma, mem, bytes);
+}
+
+static uint64_t uio_dma_addr(struct hw *hw, const void *mem, size_t *contig)
+{
+	return dma_addr(to_uio(hw)->dma, mem, contig);
+}
+
+/* --- interrupt --- */
+
+/* read() of /dev/uioN fails when the function has no interrupt, and when it has gone. */
+static int why_no_interrupt(struct uio *u)
+{
+	uint16_t vendor;
+
+	if (pcif_cfg_read(u->func, PCI_VENDOR, &vendor, 2) < 0 ||
+		vendor != htole16(u->hw.ids.vendor))
+		return -ENODEV;
+	return -EOPNOTSUPP;
+}
+
+static int uio_irq_wait(struct hw *hw, int wake_fd)
+{
+	struct uio *u = to_uio(hw);
+	struct pollfd pfd[2] = {
+		{.fd = u->uio_fd, .events = POLLIN},
+		{.fd = wake_fd, .events = POLLIN},
+	};
+	uint32_t nr_interrupts;
+
+	for (;;) {
+		if (poll(pfd, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (pfd[0].revents == 0)
+			return 0;
+		if (read(u->uio_fd, &nr_interrupts, sizeof(nr_interrupts)) == sizeof(nr_interrupts))
+			return 1;
+		if (errno != EINTR && errno != EAGAIN)
+			return why_no_interrupt(u);
+	}
+}
+
+static int write_command_high(struct uio *u, uint8_t bits)
+{
+	uint8_t val = u->command_high | bits;
+
+	return pcif_cfg_write(u->func, PCI_COMMAND_HIGH, &val, 1);
+}
+
+static int uio_irq_unmask(struct hw *hw)
+{
+	return write_command_high(to_uio(hw), 0);
+}
+
+static int uio_irq_mask(struct hw *hw)
+{
+	return write_command_high(to_uio(hw), COMMAND_NO_INTX);
+}
+
+/* --- the function as a whole --- */
+
+static int uio_bus_master(struct hw *hw, bool on)
+{
+	struct uio *u = to_uio(hw);
+	uint8_t val;
+	int err = pcif_cfg_read(u->func, PCI_COMMAND_LOW, &val, 1);
+
+	if (err < 0)
+		return err;
+	val = (uint8_t)(on ? val | COMMAND_MASTER : val & ~COMMAND_MASTER);
+	err = pcif_cfg_write(u->func, PCI_COMMAND_LOW, &val, 1);
+	if (err == 0)
+		err = pcif_cfg_read(u->func, PCI_COMMAND_LOW, &val, 1);
+	if (err < 0)
+		return err;
+	return !!(val & COMMAND_MASTER) == on ? 0 : -EIO;
+}
+
+static int uio_function_reset(struct hw *hw)
+{
+	return pcif_reset(to_uio(hw)->func);
+}
+
+static void uio_sleep_us(struct hw *hw, uint32_t us)
+{
+	struct timespec ts = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
+
+	(void)hw;
+	(void)nanosleep(&ts, NULL);
+}
+
+static void uio_close(struct hw *hw)
+{
+	struct uio *u = to_uio(hw);
+
+	(void)uio_irq_mask(hw);
+	(void)uio_bus_master(hw, false);
+	if (u->dma != NULL)
+		dma_destroy(u->dma);
+	close(u->uio_fd);
+	pcif_close(u->func);
+	close(u->lock_fd);
+	pthread_mutex_destroy(&u->dma_lock);
+	free(u);
+}
+
+static const struct hw_ops uio_ops = {
+	.cfg_read = uio_cfg_read,
+	.cfg_write = uio_cfg_write,
+	.bar_map = uio_bar_map,
+	.read8 = uio_read8,
+	.read16 = uio_read16,
+	.read32 = uio_read32,
+	.write8 = uio_write8,
+	.write16 = uio_write16,
+	.write32 = uio_write32,
+	.dma_alloc = uio_dma_alloc,
+	.dma_free = uio_dma_free,
+	.dma_addr = uio_dma_addr,
+	.irq_wait = uio_irq_wait,
+	.irq_unmask = uio_irq_unmask,
+	.irq_mask = uio_irq_mask,
+	.bus_master = uio_bus_master,
+	.function_reset = uio_function_reset,
+	.sleep_us = uio_sleep_us,
+	.close = uio_close,
+};
+
+/* --- opening: each step says in ERR what to do --- */
+
+struct reason {
+	const char *address;
+	char *text;
+	size_t bytes;
+};
+
+static int fail(const struct reason *why, int err, const char *what)
+{
+	(void)snprintf(why->text, why->bytes, "%s: %s", why->address, what);
+	return err;
+}
+
+static int fail_errno(const struct reason *why, int err, const char *what)
+{
+	if (err == -EPERM || err == -EACCES)
+		(void)snprintf(why->text, why->bytes, "%s: %s: %s; %s", why->address, what,
+			strerror(-err),
+			geteuid() == 0 ? "kernel lockdown (secure boot) forbids user-space drivers"
+				       : "root is needed");
+	else
+		(void)snprintf(
+			why->text, why->bytes, "%s: %s: %s", why->address, what, strerror(-err));
+	return err;
+}
+
+static int check_ids(const struct reason *why, const struct hw_ids *ids)
+{
+	char what[96];
+
+	if (ids->vendor == VIRTIO_PCI_VENDOR &&
+		(ids->device == VIRTIO_PCI_DEVICE_BLK || ids->device == VIRTIO_PCI_DEVICE_BLK_OLD))
+		return 0;
+	(void)snprintf(what, sizeof(what),
+		"not a virtio block device (it is %04x:%04x); 'vblkctl list' shows them",
+		ids->vendor, ids->device);
+	return fail(why, -ENXIO, what);
+}
+
+static int check_driver(const struct reason *why)
+{
+	char path[96], target[256], what[160];
+	const char *driver = NULL;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), DEVICES "/%s/driver", why->address);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n > 0) {
+		target[n] = '\0';
+		driver = strrchr(target, '/');
+		driver = driver == NULL ? target : driver + 1;
+	}
+	if (driver != NULL && strcmp(driver, DRIVER) == 0)
+		return 0;
+	(void)snprintf(what, sizeof(what), "%s%.40s; run: vblkctl bind %s",
+		driver == NULL ? "bound to no driver" : "in use by the kernel's driver ",
+		driver == NULL ? "" : driver, why->address);
+	return fail(why, -ENOTCONN, what);
+}
+
+static int open_function(const struct reason *why, struct uio *u)
+{
+	int err = pcif_open(why->address, &u->func);
+
+	if (err == -ENODEV)
+		return fail(why, err, "no such PCI function; 'vblkctl list' shows the disks");
+	if (err < 0)
+		return fail_errno(why, err, "its configuration space can't be opened");
+	pcif_describe(u->func, &u->hw.ids, u->hw.bar);
+	err = check_ids(why, &u->hw.ids);
+	if (err == 0)
+		err = check_driver(why);
+	if (err < 0)
+		pcif_close(u->func);
+	return err;
+}
+
+static int fail_busy(const struct reason *why, int lock_fd)
+{
+	char pid[16] = "", what[64];
+	ssize_t n = pread(lock_fd, pid, sizeof(pid) - 1, 0);
+
+	if (n > 0)
+		pid[strcspn(pid, "\n")] = '\0';
+	(void)snprintf(what, sizeof(what), "in use by process %s", n > 0 ? pid : "?");
+	return fail(why, -EBUSY, what);
+}
+
+/* The lock dies with the process; the file stays, for whoever waits on it must see the same one. */
+static int take_lock(const struct reason *why, struct uio *u)
+{
+	char path[64], pid[16];
+	int n, err;
+
+	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
+		return fail_errno(why, -errno, RUN_DIR);
+	(void)snprintf(path, sizeof(path), RUN_DIR "/%s.lock", why->address);
+	u->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (u->lock_fd < 0)
+		return fail_errno(why, -errno, path);
+	if (flock(u->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		err = errno == EWOULDBLOCK ? fail_busy(why, u->lock_fd)
+					   : fail_errno(why, -errno, path);
+		close(u->lock_fd);
+		return err;
+	}
+	n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	if (ftruncate(u->lock_fd, 0) < 0 || pwrite(u->lock_fd, pid, (size_t)n, 0) != n) {
+		err = fail_errno(why, -EIO, path);
+		close(u->lock_fd);
+		return err;
+	}
+	return 0;
+}
+
+/* The uioN that the kernel made of the function. */
+static int find_uio(const char *address, char *name, size_t bytes)
+{
+	char path[96];
+	struct dirent *entry;
+	int err = -ENOENT;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), DEVICES "/%s/uio", address);
+	dir = opendir(path);
+	if (dir == NULL)
+		return -errno;
+	while (err != 0 && (entry = readdir(dir)) != NULL)
+		if (strncmp(entry->d_name, "uio", 3) == 0) {
+			(void)snprintf(name, bytes, "/dev/%.32s", entry->d_name);
+			err = 0;
+		}
+	closedir(dir);
+	return err;
+}
+
+static int open_uio(const struct reason *why, struct uio *u)
+{
+	char path[64];
+	int err = find_uio(why->address, path, sizeof(path));
+
+	if (err < 0)
+		return fail_errno(why, err, "it has no uio device");
+	u->uio_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (u->uio_fd < 0)
+		return fail_errno(why, -errno, path);
+	return 0;
+}
+
+/* Is the group of an IOMMU there, and does it translate? */
+static bool iommu_translates(const char *address)
+{
+	char path[96], type[32] = "";
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), DEVICES "/%s/iommu_group/type", address);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	if (fgets(type, sizeof(type), f) == NULL)
+		type[0] = '\0';
+	(void)fclose(f);
+	return strncmp(type, "identity", 8) != 0;
+}
+
+static int read_registers(const struct reason *why, struct uio *u)
+{
+	uint8_t pin;
+	int err = pcif_cfg_read(u->func, PCI_COMMAND_HIGH, &u->command_high, 1);
+
+	if (err == 0)
+		err = pcif_cfg_read(u->func, PCI_INTERRUPT_PIN, &pin, 1);
+	if (err < 0)
+		return fail_errno(why, err, "its configuration space can't be read");
+	u->command_high &= (uint8_t)~COMMAND_NO_INTX;
+	u->hw.has_irq = pin != 0;
+	u->hw.iommu_translates = iommu_translates(why->address);
+	return 0;
+}
+
+int hw_uio_open(const char *address, struct hw **out, char *err_text, size_t err_bytes)
+{
+	const struct reason why = {.address = address, .text = err_text, .bytes = err_bytes};
+	struct uio *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (u == NULL)
+		return fail(&why, -ENOMEM, "no memory");
+	u->hw.ops = &uio_ops;
+	(void)snprintf(u->hw.name, sizeof(u->hw.name), "%s", address);
+	pthread_mutex_init(&u->dma_lock, NULL);
+	err = open_function(&why, u);
+	if (err < 0)
+		goto free_uio;
+	err = take_lock(&why, u);
+	if (err < 0)
+		goto close_function;
+	err = dma_check(address, err_text, err_bytes);
+	if (err < 0)
+		goto unlock;
+	err = open_uio(&why, u);
+	if (err < 0)
+		goto unlock;
+	err = read_registers(&why, u);
+	if (err < 0)
+		goto close_uio;
+	*out = &u->hw;
+	return 0;
+
+close_uio:
+	close(u->uio_fd);
+unlock:
+	close(u->lock_fd);
+close_function:
+	pcif_close(u->func);
+free_uio:
+	pthread_mutex_destroy(&u->dma_lock);
+	free(u);
+	return err;
+}

@@ -1,0 +1,133 @@
+/* vblk.h - what virtio_blk.c, vblk_queue.c and vblk_watch.c share. Nobody else includes it.
+ *
+ *	blk_queue --- struct vblk_handle --+
+ *	blk_queue --- struct vblk_handle --+-- struct vblk_ring --- struct virtqueue
+ *
+ * Each thread has a handle; a ring has one, or, when there are more threads than rings, several. A request is cut into parts by the
+ * device's limits; each part takes a slot of its ring while the device has it.
+ *
+ * Threads: a handle is its thread's; `armed` is also the interrupt thread's. A ring is under its `lock`. Lock order:
+ * config_lock (virtio_bus.h) > open_lock > ring->lock > handles_lock. done() is called under none. */
+#ifndef VBLKFS_VBLK_H
+#define VBLKFS_VBLK_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include "blockdev.h"
+#include "disk.h"
+#include "owner_lock.h"
+#include "virtio_bus.h"
+#include "virtqueue.h"
+
+#define VBLK_RINGS_MAX  64U
+#define VBLK_SEGS_MAX   128U       /* with header and status */
+#define VBLK_PART_BYTES (1U << 30) /* more at a time serves nobody; 2.7.5.2 allows 4 GiB */
+
+struct vblk;
+struct vblk_ring;
+
+struct vblk_handle {
+	struct blk_queue q;
+	struct vblk_ring *ring;
+	struct vblk_handle *next; /* of the ring; under handles_lock */
+	atomic_bool armed;        /* asleep, or about to be: blk_wake() it */
+	uint32_t nr_owned;        /* submitted, done() not called */
+	uint32_t nap_us;          /* how long to sleep between looks, where there is no interrupt */
+	struct blk_req *done, **done_end; /* to be called back; under ring->lock */
+};
+
+struct vblk_slot {           /* for one part, while the device has it */
+	struct blk_req *req; /* NULL: free */
+};
+
+struct vblk_slot_dma { /* its bytes that the device reads and writes; one cache line */
+	struct virtio_blk_outhdr header;
+	union {
+		struct virtio_blk_discard_write_zeroes range;
+		uint8_t id[VIRTIO_BLK_ID_BYTES];
+	} u;
+	uint8_t status;
+	uint8_t pad[23];
+};
+static_assert(sizeof(struct vblk_slot_dma) == 64, "slots share no cache line");
+
+struct vblk_ring {
+	struct vblk *vblk;
+	struct virtqueue *vq;
+	struct owner_lock lock; /* guards all down to the line */
+	bool stopped;           /* nothing more is given to the device */
+	unsigned max_segs;      /* of data, by the ring */
+	struct vblk_slot *slot;
+	struct vblk_slot_dma *slot_dma;
+	uint64_t slot_dma_addr;
+	uint16_t *free_slot; /* a stack */
+	uint16_t nr_slots, nr_free_slots;
+	struct blk_req *waiting, **waiting_end; /* for room, in order; of any handle */
+	/* --- */
+	struct blk_stat stat;                       /* written under the lock, read by anyone */
+	atomic_uint_fast64_t nr_given, nr_returned; /* parts */
+	atomic_uint_fast64_t nr_interrupts;
+
+	pthread_mutex_t handles_lock;
+	struct vblk_handle *handles;
+	unsigned nr_handles; /* under open_lock */
+};
+
+/* The device's; a configuration change may write them at any time, so each is read once per use. */
+struct vblk_limits {
+	atomic_uint_fast64_t nr_sectors;
+	atomic_uint_fast32_t size_max; /* bytes a segment */
+	atomic_uint_fast32_t seg_max;
+	atomic_uint_fast32_t discard_sectors, discard_align, zeroes_sectors;
+};
+
+struct vblk_watch {
+	pthread_t thread;
+	int wake_fd;    /* eventfd: `on` was set, or `stop` */
+	atomic_bool on; /* somebody sleeps while requests are with the device */
+	atomic_bool stop;
+	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
+	unsigned idle_s[VBLK_RINGS_MAX];
+	uint32_t generation;
+};
+
+struct vblk {
+	struct blockdev dev;
+	struct virtio_device *vdev;
+	struct hw *hw;
+	struct vblk_limits limits;
+	struct blk_info info;  /* all but nr_sectors */
+	uint32_t unit_sectors; /* of a logical block */
+	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
+	struct vblk_watch watch;
+
+	atomic_bool breaking;
+	atomic_int dead; /* a negative errno: the device was reset and requests fail */
+
+	pthread_mutex_t open_lock; /* opening and closing of handles */
+	unsigned nr_rings;
+	struct vblk_ring ring[];
+};
+
+/* vblk_queue.c: */
+void vblk_ring_prepare(
+	struct vblk_ring *ring, struct vblk *vblk); /* enough for vblk_ring_wake() and _destroy() */
+int vblk_ring_init(struct vblk_ring *ring, struct virtqueue *vq);
+void vblk_ring_destroy(struct vblk_ring *ring, bool leak);
+bool vblk_ring_wake(struct vblk_ring *ring); /* all that sleep on it; was there one? Any thread */
+/* Ask for the serial number, before there are handles. -EIO: it has none; -ETIMEDOUT: no answer. */
+int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
+int vblk_queue_open(struct blockdev *dev, struct blk_queue **out);
+void vblk_queue_close(struct blk_queue *q);
+int vblk_submit(struct blk_queue *q, struct blk_req *req);
+void vblk_kick(struct blk_queue *q);
+int vblk_poll(struct blk_queue *q);
+bool vblk_arm(struct blk_queue *q);
+int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
+
+/* vblk_watch.c: */
+int vblk_watch_start(struct vblk *vblk);
+void vblk_watch_stop(struct vblk *vblk);
+void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */
+/* The device is of no use any more: reset it, then fail everything with ERR. Once; holds no ring's lock. WHY goes to the log. */
+void vblk_break(struct vblk *vblk, int err, const char *why);
+#endif

@@ -1,0 +1,457 @@
+/* virtio_blk.c - the block device's driver: its features, configuration, beginning and end (virtio 1.2, 5.2).
+ *
+ * Invariants
+ *  1. A configuration field is read only if its feature was negotiated, and a feature is accepted only if its field is there.
+ *  2. What the device says is checked when it is read; past that, limits are never 0 and always allow one logical block.
+ *  3. DMA memory is freed only after the device was reset; if that failed, never. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include "vblk.h"
+#include "virtio_blk.h"
+#include "virtio_pci.h"
+
+#define CONFIG(field)    offsetof(struct virtio_blk_config, field)
+#define CONFIG_TRIES     100
+#define LOGICAL_MAX      4096U
+#define PHYSICAL_EXP_MAX 8U /* larger units are advice that nobody could follow */
+#define RING_MIN         3U /* header, data, status */
+#define NO_LIMIT         UINT32_MAX
+
+struct config { /* the device's configuration, defaults where it has no field */
+	uint64_t capacity;
+	uint32_t size_max, seg_max, blk_size;
+	uint8_t physical_exp;
+	uint8_t writeback;
+	uint16_t num_queues;
+	uint32_t discard_sectors, discard_align, zeroes_sectors;
+	uint8_t zeroes_may_unmap;
+};
+
+static const unsigned features[] = {
+	VIRTIO_BLK_F_SIZE_MAX,
+	VIRTIO_BLK_F_SEG_MAX,
+	VIRTIO_BLK_F_GEOMETRY,
+	VIRTIO_BLK_F_RO,
+	VIRTIO_BLK_F_BLK_SIZE,
+	VIRTIO_BLK_F_FLUSH,
+	VIRTIO_BLK_F_TOPOLOGY,
+	VIRTIO_BLK_F_CONFIG_WCE,
+	VIRTIO_BLK_F_MQ,
+	VIRTIO_BLK_F_DISCARD,
+	VIRTIO_BLK_F_WRITE_ZEROES,
+};
+
+/* How long the configuration must be for a feature's fields to be there. */
+static const struct {
+	unsigned feature;
+	uint32_t end;
+} feature_fields[] = {
+	{VIRTIO_BLK_F_SIZE_MAX, CONFIG(seg_max)},
+	{VIRTIO_BLK_F_SEG_MAX, CONFIG(cylinders)},
+	{VIRTIO_BLK_F_GEOMETRY, CONFIG(blk_size)},
+	{VIRTIO_BLK_F_BLK_SIZE, CONFIG(physical_block_exp)},
+	{VIRTIO_BLK_F_TOPOLOGY, CONFIG(writeback)},
+	{VIRTIO_BLK_F_CONFIG_WCE, CONFIG(unused0)},
+	{VIRTIO_BLK_F_MQ, CONFIG(max_discard_sectors)},
+	{VIRTIO_BLK_F_DISCARD, CONFIG(max_write_zeroes_sectors)},
+	{VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(unused1)},
+};
+
+static int vblk_validate(struct virtio_device *vdev)
+{
+	for (size_t i = 0; i < sizeof(feature_fields) / sizeof(feature_fields[0]); i++)
+		if (feature_fields[i].end > vdev->config_bytes)
+			virtio_clear_feature(vdev, feature_fields[i].feature);
+	if (!virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH)) /* no cache that could be switched */
+		virtio_clear_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE);
+	return 0;
+}
+
+/* --- configuration --- */
+
+static uint32_t get(struct virtio_device *vdev, unsigned feature, uint32_t off, unsigned bytes,
+	uint32_t without)
+{
+	if (!virtio_has_feature(vdev, feature))
+		return without;
+	return (uint32_t)vdev->config->get(vdev, off, bytes);
+}
+
+/* Each field by its own width; only the generation says whether they belong together (2.5.1). */
+static void read_fields(struct virtio_device *vdev, struct config *c)
+{
+	c->capacity = vdev->config->get(vdev, CONFIG(capacity), 8);
+	c->size_max = get(vdev, VIRTIO_BLK_F_SIZE_MAX, CONFIG(size_max), 4, 0);
+	c->seg_max = get(vdev, VIRTIO_BLK_F_SEG_MAX, CONFIG(seg_max), 4, 1);
+	c->blk_size = get(vdev, VIRTIO_BLK_F_BLK_SIZE, CONFIG(blk_size), 4, SECTOR_BYTES);
+	c->physical_exp =
+		(uint8_t)get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(physical_block_exp), 1, 0);
+	/* 5.2.5.1: without the field a device with FLUSH writes back, one without writes through. */
+	c->writeback = (uint8_t)get(vdev, VIRTIO_BLK_F_CONFIG_WCE, CONFIG(writeback), 1,
+		virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH));
+	c->num_queues = (uint16_t)get(vdev, VIRTIO_BLK_F_MQ, CONFIG(num_queues), 2, 1);
+	c->discard_sectors = get(vdev, VIRTIO_BLK_F_DISCARD, CONFIG(max_discard_sectors), 4, 0);
+	c->discard_align = get(vdev, VIRTIO_BLK_F_DISCARD, CONFIG(discard_sector_alignment), 4, 0);
+	c->zeroes_sectors =
+		get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(max_write_zeroes_sectors), 4, 0);
+	c->zeroes_may_unmap =
+		(uint8_t)get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(write_zeroes_may_unmap), 1, 0);
+}
+
+static int read_config(struct virtio_device *vdev, struct config *c)
+{
+	for (int i = 0; i < CONFIG_TRIES; i++) {
+		uint32_t generation = vdev->config->generation(vdev);
+
+		read_fields(vdev, c);
+		if (vdev->config->generation(vdev) == generation)
+			return 0;
+	}
+	return virtio_fail(vdev, -EPROTO, "its configuration never stands still");
+}
+
+static int check_config(struct virtio_device *vdev, const struct config *c)
+{
+	uint64_t largest = (uint64_t)(c->size_max == 0 ? NO_LIMIT : c->size_max) *
+			   (c->seg_max == 0 ? 1 : c->seg_max);
+
+	if (c->blk_size < SECTOR_BYTES || (c->blk_size & (c->blk_size - 1)) != 0)
+		return virtio_fail(
+			vdev, -EPROTO, "a block size of %u bytes makes no sense", c->blk_size);
+	if (c->blk_size > LOGICAL_MAX)
+		return virtio_fail(vdev, -EOPNOTSUPP,
+			"logical blocks of %u bytes are not supported, only up to %u", c->blk_size,
+			LOGICAL_MAX);
+	if (largest < c->blk_size)
+		return virtio_fail(vdev, -EPROTO,
+			"size_max %u and seg_max %u leave no room for a block", c->size_max,
+			c->seg_max);
+	if (c->num_queues == 0)
+		return virtio_fail(vdev, -EPROTO, "it offers several queues and has none");
+	return 0;
+}
+
+/* A limit in sectors: 0 means none, and parts must be whole blocks. 0: not even one block. */
+static uint32_t sector_limit(uint32_t device, uint32_t unit)
+{
+	uint32_t limit = device == 0 ? NO_LIMIT : device;
+
+	return limit - limit % unit;
+}
+
+/* What may change while the disk is in use. */
+static void set_limits(struct vblk *vblk, const struct config *c)
+{
+	struct vblk_limits *l = &vblk->limits;
+	uint32_t unit = vblk->unit_sectors;
+	uint32_t discard = sector_limit(c->discard_sectors, unit);
+	uint32_t zeroes = sector_limit(c->zeroes_sectors, unit);
+
+	atomic_store(&l->nr_sectors, c->capacity - c->capacity % unit);
+	atomic_store(&l->size_max, c->size_max == 0 ? NO_LIMIT : c->size_max);
+	atomic_store(&l->seg_max, c->seg_max == 0 ? 1 : c->seg_max);
+	atomic_store(&l->discard_sectors, discard == 0 ? unit : discard);
+	atomic_store(&l->discard_align, c->discard_align == 0 ? 1 : c->discard_align);
+	atomic_store(&l->zeroes_sectors, zeroes == 0 ? unit : zeroes);
+}
+
+static void set_info(struct vblk *vblk, const struct config *c, const struct disk_opts *opts)
+{
+	struct virtio_device *vdev = vblk->vdev;
+	struct blk_info *info = &vblk->info;
+	unsigned exp = c->physical_exp > PHYSICAL_EXP_MAX ? 0 : c->physical_exp;
+
+	vblk->unit_sectors = c->blk_size / SECTOR_BYTES;
+	vblk->zeroes_unmap = c->zeroes_may_unmap != 0;
+	info->logical_bytes = c->blk_size;
+	info->physical_bytes = c->blk_size << exp;
+	info->nr_rings = vblk->nr_rings;
+	info->read_only = virtio_has_feature(vdev, VIRTIO_BLK_F_RO) || opts->read_only;
+	info->volatile_cache = virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH) && c->writeback != 0;
+	info->can_discard = virtio_has_feature(vdev, VIRTIO_BLK_F_DISCARD) &&
+			    sector_limit(c->discard_sectors, vblk->unit_sectors) != 0;
+	info->can_write_zeroes = virtio_has_feature(vdev, VIRTIO_BLK_F_WRITE_ZEROES) &&
+				 sector_limit(c->zeroes_sectors, vblk->unit_sectors) != 0;
+	(void)snprintf(info->name, sizeof(info->name), "%s", vdev->name);
+}
+
+static void vblk_config_changed(struct virtio_device *vdev)
+{
+	struct vblk *vblk = vdev->priv;
+	uint64_t before = atomic_load(&vblk->limits.nr_sectors);
+	struct config c;
+	int err = virtio_device_health(vdev);
+
+	if (atomic_load(&vblk->breaking))
+		return;
+	if (err < 0) {
+		vblk_break(vblk, err,
+			err == -ENODEV ? "the device is gone" : "the device asks for a reset");
+		return;
+	}
+	if (read_config(vdev, &c) < 0 || check_config(vdev, &c) < 0 ||
+		c.blk_size != vblk->info.logical_bytes) {
+		vblk_break(vblk, -EPROTO, "the device's new configuration makes no sense");
+		return;
+	}
+	set_limits(vblk, &c);
+	if (atomic_load(&vblk->limits.nr_sectors) != before)
+		syslog(LOG_INFO, "%s: capacity changes from %llu to %llu sectors", vblk->info.name,
+			(unsigned long long)before,
+			(unsigned long long)atomic_load(&vblk->limits.nr_sectors));
+}
+
+/* --- beginning and end --- */
+
+static void vblk_vq_callback(struct virtqueue *vq)
+{
+	struct vblk *vblk = vq->vdev->priv;
+	struct vblk_ring *ring = &vblk->ring[vq->index];
+
+	if (vblk_ring_wake(ring))
+		atomic_fetch_add(&ring->nr_interrupts, 1);
+}
+
+static unsigned choose_nr_rings(
+	const struct virtio_device *vdev, const struct config *c, const struct disk_opts *opts)
+{
+	unsigned nr = c->num_queues;
+
+	if (nr > vdev->max_vqs && vdev->max_vqs > 0)
+		nr = vdev->max_vqs;
+	if (opts->max_rings != 0 && nr > opts->max_rings)
+		nr = opts->max_rings;
+	return nr > VBLK_RINGS_MAX ? VBLK_RINGS_MAX : nr;
+}
+
+static struct vblk *alloc_vblk(struct virtio_device *vdev, unsigned nr_rings)
+{
+	struct vblk *vblk = calloc(1, sizeof(*vblk) + nr_rings * sizeof(vblk->ring[0]));
+
+	if (vblk == NULL)
+		return NULL;
+	vblk->vdev = vdev;
+	vblk->hw = vdev->hw;
+	vblk->nr_rings = nr_rings;
+	pthread_mutex_init(&vblk->open_lock, NULL);
+	for (unsigned i = 0; i < nr_rings; i++)
+		vblk_ring_prepare(&vblk->ring[i], vblk);
+	return vblk;
+}
+
+static void free_vblk(struct vblk *vblk)
+{
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		vblk_ring_destroy(&vblk->ring[i], vblk->vdev->reset_failed);
+	pthread_mutex_destroy(&vblk->open_lock);
+	free(vblk);
+}
+
+static int init_ring(struct vblk *vblk, unsigned i, struct virtqueue *vq)
+{
+	int err;
+
+	if (vq_max_segs(vq) < RING_MIN)
+		return virtio_fail(vblk->vdev, -EOPNOTSUPP,
+			"queue %u has %u entries, too few for a request", i, vq->size);
+	err = vblk_ring_init(&vblk->ring[i], vq);
+	if (err < 0)
+		return virtio_fail(vblk->vdev, err, "no DMA memory for queue %u", i);
+	return 0;
+}
+
+static int make_rings(struct vblk *vblk, const struct disk_opts *opts)
+{
+	struct virtqueue_info info[VBLK_RINGS_MAX];
+	struct virtqueue *vqs[VBLK_RINGS_MAX];
+	char name[VBLK_RINGS_MAX][16];
+	uint32_t max_size = opts->ring_size == 0 ? 0 : opts->ring_size < 4 ? 4 : opts->ring_size;
+	int err;
+
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		(void)snprintf(name[i], sizeof(name[i]), "req.%u", i);
+		info[i] = (struct virtqueue_info){.name = name[i], .callback = vblk_vq_callback};
+	}
+	err = vblk->vdev->config->find_vqs(vblk->vdev, vblk->nr_rings, max_size, info, vqs);
+	for (unsigned i = 0; i < vblk->nr_rings && err == 0; i++)
+		err = init_ring(vblk, i, vqs[i]);
+	return err;
+}
+
+/* The serial number: not NUL-terminated when it is 20 bytes long, and not to be trusted on a terminal. */
+static int read_serial(struct vblk *vblk)
+{
+	char id[VIRTIO_BLK_ID_BYTES];
+	int err = vblk_ring_get_id(&vblk->ring[0], id);
+
+	if (err == -EIO)
+		return 0;
+	if (err < 0)
+		return virtio_fail(vblk->vdev, err,
+			err == -EPROTO ? "the device broke the protocol"
+				       : "the device does not answer");
+	for (unsigned i = 0; i < sizeof(id) && id[i] != '\0'; i++)
+		vblk->info.serial[i] =
+			(char)(isgraph((unsigned char)id[i]) || id[i] == ' ' ? id[i] : '?');
+	return 0;
+}
+
+static int start(struct vblk *vblk)
+{
+	int err = virtio_device_ready(vblk->vdev);
+
+	if (err == 0)
+		err = read_serial(vblk);
+	if (err == 0)
+		err = vblk_watch_start(vblk);
+	return err;
+}
+
+static const struct blockdev_ops vblk_ops;
+
+static int vblk_probe(struct virtio_device *vdev)
+{
+	const struct disk_opts *opts = vdev->params;
+	struct vblk *vblk;
+	struct config c;
+	int err = read_config(vdev, &c);
+
+	if (err == 0)
+		err = check_config(vdev, &c);
+	if (err < 0)
+		return err;
+	vblk = alloc_vblk(vdev, choose_nr_rings(vdev, &c, opts));
+	if (vblk == NULL)
+		return -ENOMEM;
+	vdev->priv = vblk;
+	vblk->dev.ops = &vblk_ops;
+	set_info(vblk, &c, opts);
+	set_limits(vblk, &c);
+	err = make_rings(vblk, opts);
+	if (err < 0)
+		goto give_up;
+	err = start(vblk);
+	if (err < 0)
+		goto give_up;
+	return 0;
+
+give_up:
+	virtio_give_up(vdev);
+	vdev->config->del_vqs(vdev);
+	free_vblk(vblk);
+	vdev->priv = NULL;
+	return err;
+}
+
+static void vblk_remove(struct virtio_device *vdev)
+{
+	struct vblk *vblk = vdev->priv;
+
+	vblk_watch_stop(vblk);
+	(void)virtio_reset_device(vdev);
+	vdev->config->del_vqs(vdev);
+	free_vblk(vblk);
+	vdev->priv = NULL;
+}
+
+static const struct virtio_device_id id_table[] = {
+	{VIRTIO_ID_BLOCK, VIRTIO_ANY_ID},
+	{0, 0},
+};
+
+static struct virtio_driver virtio_blk = {
+	.name = "virtio_blk",
+	.id_table = id_table,
+	.feature_table = features,
+	.nr_features = sizeof(features) / sizeof(features[0]),
+	.validate = vblk_validate,
+	.probe = vblk_probe,
+	.remove = vblk_remove,
+	.config_changed = vblk_config_changed,
+};
+
+/* --- the seam --- */
+
+static void vblk_info(struct blockdev *dev, struct blk_info *out)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+
+	*out = vblk->info;
+	out->nr_sectors = atomic_load(&vblk->limits.nr_sectors);
+}
+
+static void *vblk_dma_alloc(struct blockdev *dev, size_t bytes)
+{
+	struct hw *hw = ((struct vblk *)dev)->hw;
+
+	return hw->ops->dma_alloc(hw, bytes);
+}
+
+static void vblk_dma_free(struct blockdev *dev, void *mem, size_t bytes)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+
+	if (!vblk->vdev->reset_failed) /* else the device may still write to it */
+		vblk->hw->ops->dma_free(vblk->hw, mem, bytes);
+}
+
+static void vblk_close(struct blockdev *dev)
+{
+	virtio_pci_close(((struct vblk *)dev)->vdev);
+}
+
+static const struct blockdev_ops vblk_ops = {
+	.info = vblk_info,
+	.queue_open = vblk_queue_open,
+	.queue_close = vblk_queue_close,
+	.submit = vblk_submit,
+	.kick = vblk_kick,
+	.poll = vblk_poll,
+	.arm = vblk_arm,
+	.dma_alloc = vblk_dma_alloc,
+	.dma_free = vblk_dma_free,
+	.stat = vblk_stat,
+	.close = vblk_close,
+};
+
+int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t bytes)
+{
+	if (dev->ops != &vblk_ops)
+		return -ENODEV;
+	return virtio_attribute(((struct vblk *)dev)->vdev, name, buf, bytes);
+}
+
+int vblk_open_hw(struct hw *hw, const struct disk_opts *opts, struct blockdev **out, char *err_text,
+	size_t err_bytes)
+{
+	static const struct disk_opts defaults;
+	struct virtio_device *vdev;
+	int err;
+
+	if (opts == NULL)
+		opts = &defaults;
+	(void)virtio_register_driver(&virtio_blk); /* -EEXIST: by an earlier open */
+	err = virtio_pci_open(hw, opts, !opts->poll_only, &vdev, err_text, err_bytes);
+	if (err < 0) {
+		hw->ops->close(hw);
+		return err;
+	}
+	vdev->params = NULL;
+	*out = &((struct vblk *)vdev->priv)->dev;
+	return 0;
+}
+
+int vblk_open(const char *address, const struct disk_opts *opts, struct blockdev **out,
+	char *err_text, size_t err_bytes)
+{
+	struct hw *hw;
+	int err = hw_uio_open(address, &hw, err_text, err_bytes);
+
+	if (err < 0)
+		return err;
+	return vblk_open_hw(hw, opts, out, err_text, err_bytes);
+}

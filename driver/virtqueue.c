@@ -1,0 +1,443 @@
+/* virtqueue.c - the split virtqueue (virtio 1.2, 2.7).
+ *
+ * Invariants
+ *  1. Ring memory is touched through hw.h's dma_load*() and dma_store*() only, and never read back to learn our own state: what the device may
+ *     have scribbled over is kept in struct entry.
+ *  2. Between vq_kick_prepare() and its used entry a request's descriptors are not written (3.3.1).
+ *  3. shown_idx - used_idx is how many requests the device has; it may return each of them once, and nothing else.
+ *  4. A device that breaks 3 makes the queue broken, for good. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include "virtqueue.h"
+
+#define TABLE_DESCS 128U  /* in an indirect table: 2 KiB */
+#define TABLES_MAX  1024U /* so that all tables fit one contiguous allocation */
+#define NO_TABLE    0xffffU
+#define LINE_BYTES  64U
+
+struct entry {       /* of a descriptor in the ring */
+	void *token; /* first of a request: not NULL; else NULL */
+	uint64_t in_bytes;
+	uint16_t next; /* of the request, or of the free list */
+	uint16_t nr_desc;
+	uint16_t table;
+	uint16_t avail_idx; /* where in the available ring the request went */
+};
+
+struct vq_ring {
+	struct hw *hw;
+	bool event_idx;
+	bool cb_enabled;
+	uint16_t size, mask;
+	uint16_t avail_idx; /* next to fill */
+	uint16_t shown_idx; /* what the device was shown */
+	uint16_t used_idx;  /* next to take */
+	uint16_t used_seen; /* the device's, as of the last look */
+	uint16_t free_head, nr_free;
+	uint16_t nr_free_tables;
+
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	le16 *used_event, *avail_event;
+	struct entry *entry;
+	struct vring_desc *tables; /* NULL without INDIRECT_DESC */
+	uint64_t tables_addr;
+	uint16_t *free_table; /* a stack */
+
+	void *mem;
+	size_t mem_bytes, tables_bytes;
+	struct vq_addresses addr;
+};
+
+uint64_t vq_known_features(void)
+{
+	uint64_t known = 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |
+			 1ULL << VIRTIO_F_VERSION_1;
+
+#if defined(__x86_64__) || defined(__i386__)
+	known |= 1ULL << VIRTIO_F_ORDER_PLATFORM; /* here hw.h's barriers hold for devices too */
+#endif
+	return known;
+}
+
+static size_t line_up(size_t bytes)
+{
+	return (bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
+}
+
+/* One block, as 2.7 draws it, each part on cache lines of its own:  | desc | avail, used_event | used, avail_event | */
+static int alloc_ring(struct vq_ring *r, uint16_t size)
+{
+	size_t avail_at = line_up(sizeof(struct vring_desc) * size);
+	size_t used_at =
+		avail_at + line_up(sizeof(struct vring_avail) + sizeof(le16) * (size + 1U));
+	size_t bytes = used_at + sizeof(struct vring_used) + sizeof(struct vring_used_elem) * size +
+		       sizeof(le16);
+	uint8_t *mem = r->hw->ops->dma_alloc(r->hw, bytes);
+	size_t contig;
+
+	if (mem == NULL)
+		return -ENOMEM;
+	r->mem = mem;
+	r->mem_bytes = bytes;
+	r->desc = (struct vring_desc *)mem;
+	r->avail = (struct vring_avail *)(mem + avail_at);
+	r->used = (struct vring_used *)(mem + used_at);
+	r->used_event = &r->avail->ring[size];
+	r->avail_event = (le16 *)&r->used->ring[size];
+	r->addr.desc = r->hw->ops->dma_addr(r->hw, mem, &contig);
+	r->addr.driver = r->addr.desc + avail_at;
+	r->addr.device = r->addr.desc + used_at;
+	return r->addr.desc == UINT64_MAX || contig < bytes ? -EFAULT : 0;
+}
+
+static int alloc_tables(struct vq_ring *r)
+{
+	uint16_t nr = r->size < TABLES_MAX ? r->size : TABLES_MAX;
+	size_t bytes = (size_t)nr * TABLE_DESCS * sizeof(struct vring_desc);
+	size_t contig;
+
+	r->free_table = calloc(nr, sizeof(*r->free_table));
+	if (r->free_table == NULL)
+		return -ENOMEM;
+	r->tables = r->hw->ops->dma_alloc(r->hw, bytes);
+	if (r->tables == NULL)
+		return -ENOMEM;
+	r->tables_bytes = bytes;
+	r->tables_addr = r->hw->ops->dma_addr(r->hw, r->tables, &contig);
+	for (uint16_t i = 0; i < nr; i++)
+		r->free_table[i] = (uint16_t)(nr - 1 - i);
+	r->nr_free_tables = nr;
+	return r->tables_addr == UINT64_MAX || contig < bytes ? -EFAULT : 0;
+}
+
+static int alloc_entries(struct vq_ring *r)
+{
+	r->entry = calloc(r->size, sizeof(*r->entry));
+	if (r->entry == NULL)
+		return -ENOMEM;
+	for (uint16_t i = 0; i < r->size; i++)
+		r->entry[i].next = i + 1;
+	r->nr_free = r->size;
+	return 0;
+}
+
+static void free_ring(struct vq_ring *r, bool leak)
+{
+	if (r->mem != NULL && !leak)
+		r->hw->ops->dma_free(r->hw, r->mem, r->mem_bytes);
+	if (r->tables != NULL && !leak)
+		r->hw->ops->dma_free(r->hw, r->tables, r->tables_bytes);
+	free(r->free_table);
+	free(r->entry);
+	free(r);
+}
+
+/* Ask for no interrupt: by a used index that lies just behind, so that the device comes by it only after all others. */
+static void quench(struct vq_ring *r)
+{
+	if (r->event_idx)
+		dma_store16(r->hw, r->used_event, r->used_idx - 1);
+	else
+		dma_store16(r->hw, &r->avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring **out)
+{
+	struct vq_ring *r = calloc(1, sizeof(*r));
+	int err;
+
+	if (r == NULL)
+		return -ENOMEM;
+	r->hw = vdev->hw;
+	r->size = size;
+	r->mask = size - 1;
+	r->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
+	err = alloc_entries(r);
+	if (err == 0)
+		err = alloc_ring(r, size);
+	if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))
+		err = alloc_tables(r);
+	if (err < 0) {
+		free_ring(r, false);
+		return err;
+	}
+	quench(r);
+	*out = r;
+	return 0;
+}
+
+int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
+	const struct virtqueue_info *info, struct virtqueue **out)
+{
+	struct virtqueue *vq = calloc(1, sizeof(*vq));
+	int err;
+
+	assert(size > 0 && size <= VRING_MAX_SIZE && (size & (size - 1)) == 0);
+	if (vq == NULL)
+		return -ENOMEM;
+	vq->vdev = vdev;
+	vq->index = index;
+	vq->size = size;
+	vq->callback = info->callback;
+	(void)snprintf(vq->name, sizeof(vq->name), "%s", info->name);
+	err = create_ring(vdev, size, &vq->ring);
+	if (err < 0) {
+		free(vq);
+		return err;
+	}
+	*out = vq;
+	return 0;
+}
+
+void vq_destroy(struct virtqueue *vq, bool leak)
+{
+	free_ring(vq->ring, leak);
+	free(vq);
+}
+
+void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out)
+{
+	*out = vq->ring->addr;
+}
+
+unsigned vq_max_segs(const struct virtqueue *vq)
+{
+	if (vq->ring->tables == NULL || vq->size < TABLE_DESCS)
+		return vq->size; /* 2.7.5.3.1: no list longer than the queue, indirect or not */
+	return TABLE_DESCS;
+}
+
+/* A table costs the device one more look-up, but only one entry of the ring: for when the ring fills up. */
+static bool use_table(const struct vq_ring *r, unsigned nr)
+{
+	return nr > 1 && r->nr_free_tables > 0 && r->nr_free < nr + r->size / 2U;
+}
+
+bool vq_has_room(const struct virtqueue *vq, unsigned nr_segs)
+{
+	const struct vq_ring *r = vq->ring;
+
+	return r->nr_free >= (use_table(r, nr_segs) ? 1U : nr_segs);
+}
+
+static void put_desc(struct vq_ring *r, struct vring_desc *d, const struct vq_seg *seg,
+	uint16_t flags, uint16_t next)
+{
+	dma_store64(r->hw, &d->addr, seg->addr);
+	dma_store32(r->hw, &d->len, seg->bytes);
+	dma_store16(r->hw, &d->flags, flags);
+	dma_store16(r->hw, &d->next, next);
+}
+
+static uint16_t desc_flags(unsigned i, unsigned nr_out, unsigned nr)
+{
+	return (i >= nr_out ? VRING_DESC_F_WRITE : 0) | (i + 1 < nr ? VRING_DESC_F_NEXT : 0);
+}
+
+static void put_direct(struct vq_ring *r, const struct vq_seg *seg, unsigned nr_out, unsigned nr)
+{
+	uint16_t at = r->free_head;
+
+	for (unsigned i = 0; i < nr; i++) {
+		uint16_t next = r->entry[at].next;
+
+		put_desc(
+			r, &r->desc[at], &seg[i], desc_flags(i, nr_out, nr), i + 1 < nr ? next : 0);
+		at = next;
+	}
+	r->free_head = at;
+}
+
+static uint16_t put_indirect(
+	struct vq_ring *r, const struct vq_seg *seg, unsigned nr_out, unsigned nr)
+{
+	uint16_t number = r->free_table[--r->nr_free_tables];
+	struct vring_desc *table = &r->tables[(size_t)number * TABLE_DESCS];
+	const struct vq_seg whole = {
+		.addr = r->tables_addr + (uint64_t)number * TABLE_DESCS * sizeof(*table),
+		.bytes = nr * (uint32_t)sizeof(*table),
+	};
+	uint16_t at = r->free_head;
+
+	for (unsigned i = 0; i < nr; i++)
+		put_desc(r, &table[i], &seg[i], desc_flags(i, nr_out, nr),
+			(uint16_t)(i + 1 < nr ? i + 1 : 0));
+	put_desc(r, &r->desc[at], &whole, VRING_DESC_F_INDIRECT, 0);
+	r->free_head = r->entry[at].next;
+	return number;
+}
+
+static uint64_t sum_bytes(const struct vq_seg *seg, unsigned nr)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < nr; i++)
+		sum += seg[i].bytes;
+	return sum;
+}
+
+int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in,
+	void *token)
+{
+	struct vq_ring *r = vq->ring;
+	unsigned nr = nr_out + nr_in;
+	uint16_t head = r->free_head;
+	struct entry *e;
+
+	assert(nr > 0 && nr <= vq_max_segs(vq) && token != NULL);
+	if (!vq_has_room(vq, nr))
+		return -ENOSPC;
+	e = &r->entry[head];
+	if (use_table(r, nr)) {
+		e->table = put_indirect(r, seg, nr_out, nr);
+		e->nr_desc = 1;
+	} else {
+		put_direct(r, seg, nr_out, nr);
+		e->table = NO_TABLE;
+		e->nr_desc = (uint16_t)nr;
+	}
+	e->token = token;
+	e->in_bytes = sum_bytes(seg + nr_out, nr_in);
+	e->avail_idx = r->avail_idx;
+	r->nr_free -= e->nr_desc;
+	dma_store16(r->hw, &r->avail->ring[r->avail_idx & r->mask], head);
+	r->avail_idx++;
+	return 0;
+}
+
+unsigned vq_nr_unkicked(const struct virtqueue *vq)
+{
+	return (uint16_t)(vq->ring->avail_idx - vq->ring->shown_idx);
+}
+
+bool vq_kick_prepare(struct virtqueue *vq)
+{
+	struct vq_ring *r = vq->ring;
+	uint16_t old = r->shown_idx, new = r->avail_idx;
+
+	if (old == new || vq->broken)
+		return false;
+	/* Descriptors and ring slots before idx (2.7.13.3.1); the device reads idx first, then them. */
+	dma_wmb(r->hw);
+	dma_store16(r->hw, &r->avail->idx, new);
+	r->shown_idx = new;
+	/* idx before the device's wish is read (2.7.13.4.1); the device stores its wish, then looks at idx once more. */
+	dma_mb(r->hw);
+	if (r->event_idx) {
+		uint16_t event = dma_load16(r->hw, r->avail_event);
+
+		return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+	}
+	return !(dma_load16(r->hw, &r->used->flags) & VRING_USED_F_NO_NOTIFY);
+}
+
+void vq_notify(struct virtqueue *vq)
+{
+	vq->vdev->config->notify(vq);
+}
+
+static void break_vq(struct virtqueue *vq, const char *what, unsigned value)
+{
+	vq->broken = true;
+	syslog(LOG_ERR, "%s: %s: the device broke the virtqueue's rules: %s %u", vq->vdev->name,
+		vq->name, what, value);
+}
+
+/* Look how far the device is. True: there is something to take. */
+static bool look_at_used(struct virtqueue *vq)
+{
+	struct vq_ring *r = vq->ring;
+	uint16_t idx = dma_load16(r->hw, &r->used->idx);
+
+	if (idx == r->used_idx)
+		return false;
+	if ((uint16_t)(idx - r->used_idx) > (uint16_t)(r->shown_idx - r->used_idx)) {
+		break_vq(vq, "more requests used than it was given, used index", idx);
+		return false;
+	}
+	/* idx before the entries and the data (2.7.14); the device stores them, then idx. */
+	dma_rmb(r->hw);
+	r->used_seen = idx;
+	return true;
+}
+
+static bool is_with_device(const struct vq_ring *r, uint32_t id)
+{
+	return id < r->size && r->entry[id].token != NULL &&
+	       (uint16_t)(r->shown_idx - r->entry[id].avail_idx - 1) < VRING_MAX_SIZE;
+}
+
+/* The request's descriptors go back to the head of the free list, in their order. */
+static void *reclaim(struct vq_ring *r, uint16_t head)
+{
+	struct entry *e = &r->entry[head];
+	void *token = e->token;
+	uint16_t last = head;
+
+	for (uint16_t i = 1; i < e->nr_desc; i++)
+		last = r->entry[last].next;
+	r->entry[last].next = r->free_head;
+	r->free_head = head;
+	r->nr_free += e->nr_desc;
+	if (e->table != NO_TABLE)
+		r->free_table[r->nr_free_tables++] = e->table;
+	e->token = NULL;
+	return token;
+}
+
+void *vq_get_buf(struct virtqueue *vq)
+{
+	struct vq_ring *r = vq->ring;
+	const struct vring_used_elem *elem;
+	uint32_t id, bytes;
+
+	if (vq->broken || (r->used_idx == r->used_seen && !look_at_used(vq)))
+		return NULL;
+	elem = &r->used->ring[r->used_idx & r->mask];
+	id = dma_load32(r->hw, &elem->id);
+	bytes = dma_load32(r->hw, &elem->len);
+	if (!is_with_device(r, id)) {
+		break_vq(vq, "it does not have the request that it returns, id", id);
+		return NULL;
+	}
+	/* Too few bytes say nothing (2.7.8.3), too many can't be. */
+	if (bytes > r->entry[id].in_bytes) {
+		break_vq(vq, "it wrote past the request's buffers, bytes", bytes);
+		return NULL;
+	}
+	r->used_idx++;
+	return reclaim(r, (uint16_t)id);
+}
+
+void vq_disable_cb(struct virtqueue *vq)
+{
+	if (!vq->ring->cb_enabled)
+		return;
+	vq->ring->cb_enabled = false;
+	quench(vq->ring);
+}
+
+bool vq_enable_cb(struct virtqueue *vq)
+{
+	struct vq_ring *r = vq->ring;
+
+	r->cb_enabled = true;
+	if (r->event_idx)
+		dma_store16(r->hw, r->used_event, r->used_idx);
+	else
+		dma_store16(r->hw, &r->avail->flags, 0);
+	/* The wish before used.idx is looked at again (2.7.14); the device stores idx, then reads the wish. */
+	dma_mb(r->hw);
+	return vq->broken || dma_load16(r->hw, &r->used->idx) != r->used_idx;
+}
+
+void vq_interrupt(struct virtqueue *vq)
+{
+	vq->callback(vq);
+}
