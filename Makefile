@@ -3,7 +3,7 @@
 # make demo       the main job in a guest                  make bench: figures against the kernel and fuse2fs
 # make install    DESTDIR= PREFIX=                         make uninstall, make clean
 #
-# CC=clang and O=dir (where to build) may be given. San builds (ASan + UBSan, the driver's model hooks) live in $(O)/san.
+# CC=clang, O=dir (where to build) and V=1 (show commands) may be given. San builds (ASan + UBSan, the driver's model hooks) live in $(O)/san.
 
 CC ?= gcc
 O ?= build
@@ -13,6 +13,9 @@ MANDIR ?= $(PREFIX)/share/man
 VERSION := 0.1.0
 
 include tests/deps.mk
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' '$(1)' '$@')
 
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -28,6 +31,7 @@ CMD_SRC := $(sort $(wildcard cmd/*.c))
 CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c),$(CMD_SRC))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 UNIT_SRC := $(sort $(wildcard tests/test_*.c))
+TEST_SHARED := $(MODEL_SRC) $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/*.c)))
 TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
 
 UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
@@ -41,22 +45,27 @@ san = $(patsubst %.c,$(O)/san/obj/%.o,$(1))
 
 $(O)/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
 $(O)/san/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
 
 # Programs: cmd/NAME.c and everything they share.
 $(PROGRAMS:%=$(O)/%): $(O)/%: $(O)/obj/cmd/%.o $(call obj,$(CMD_SHARED) $(FUSE_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
-	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
 $(O)/umount.fuse.vblkfs: $(O)/vblkfs
 	ln -sf vblkfs $@
 
 $(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(call obj,$(DRIVER_SRC) $(FUSEFS_SRC))
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
-$(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(MODEL_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
-	$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+$(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(TEST_SHARED) $(DRIVER_SRC) $(FUSEFS_SRC))
+	$(call say,LINK)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
 .PRECIOUS: $(O)/obj/%.o $(O)/san/obj/%.o
 
 units: $(UNITS)
