@@ -4,7 +4,7 @@
  *  1. A block is in at most one entry that lookups can find; that entry is in the hash of the block's shard.
  *  2. An entry without references is VALID and on its shard's LRU list, or it does not exist. So whatever is on a list may be
  *     dropped, and whatever is referenced stays.
- *  3. An entry's bytes are believed only once verify() has passed them; those that fail leave the hash before any waiter wakes.
+ *  3. An entry's bytes are believed only once block_verify() has passed them; those that fail leave the hash before any waiter wakes.
  *  4. Pages come in chunks of DMA memory that are given back only when the cache is destroyed.
  *  5. Of the locks here (a shard's, the pages') no thread holds two. */
 #include <errno.h>
@@ -304,7 +304,7 @@ static bool unref(struct shard *s, struct entry *e)
 	return false;
 }
 
-static int verify(
+int block_verify(
 	struct fs *fs, const void *data, uint64_t block, enum block_type type, uint64_t owner)
 {
 	const struct block_head *head = data;
@@ -332,7 +332,7 @@ static int read_in(
 	int err = cache_read_raw(t, e->buf.block, 1, e->buf.data);
 
 	if (err == 0)
-		err = verify(t->fs, e->buf.data, e->buf.block, type, owner);
+		err = block_verify(t->fs, e->buf.data, e->buf.block, type, owner);
 	pthread_mutex_lock(&s->lock);
 	e->buf.type = type;
 	e->owner = owner;
@@ -364,7 +364,7 @@ static int check_cached(
 
 	pthread_mutex_lock(&s->lock);
 	if (e->any_owner) {
-		err = verify(fs, e->buf.data, e->buf.block, type, owner);
+		err = block_verify(fs, e->buf.data, e->buf.block, type, owner);
 		if (err == 0) {
 			e->any_owner = false;
 			e->buf.type = type;
@@ -563,6 +563,11 @@ void cache_stats(struct fs *fs, struct fs_stats *out)
 		pthread_mutex_unlock(&s->lock);
 	}
 	out->cache_blocks += atomic_load(&c->nr_entries);
+}
+
+uint32_t cache_max_blocks(const struct fs *fs)
+{
+	return fs->cache->max_entries;
 }
 
 int cache_create(struct fs *fs)

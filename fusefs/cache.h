@@ -48,6 +48,8 @@ struct buf *cache_peek(
 int cache_pin(struct fs *fs, uint64_t block, const void *data);
 void cache_stats(struct fs *fs, struct fs_stats *out); /* adds its part */
 
+uint32_t cache_max_blocks(const struct fs *fs); /* it holds no more, unless all are in use */
+
 /* One block of DMA memory, from the cache's chunks; its contents are anything. NULL: none left. */
 void *cache_page_alloc(struct fs *fs);
 void cache_page_free(struct fs *fs, void *page); /* NULL: nothing */
@@ -58,6 +60,9 @@ int cache_write_raw(struct blk_queue *q, uint64_t block, uint32_t nr_blocks, voi
 void block_req(struct blk_req *req, enum blk_op op, uint64_t block, uint32_t nr_blocks,
 	const struct iovec *iov, int nr_iov); /* fills op, sector, nr_sectors, iov */
 
+/* Is DATA, read from BLOCK, a TYPE of OWNER in this filesystem? -EUCLEAN, logged. */
+int block_verify(
+	struct fs *fs, const void *data, uint64_t block, enum block_type type, uint64_t owner);
 uint32_t block_crc(const void *block); /* of 4096 bytes, head.crc taken as zero */
 void block_seal(void *block);          /* store it */
 void block_head_init(

@@ -208,13 +208,25 @@ close_raw:
 
 /* --- errors --- */
 
+/* True: it was not shut before. */
+static bool shut(struct fs *fs)
+{
+	bool is_first = !atomic_exchange(&fs->shut, true);
+
+	if (fs->opts.errors == FS_ERRORS_SHUTDOWN)
+		atomic_store(&fs->dead, true);
+	if (is_first)
+		tx_shut(fs);
+	return is_first;
+}
+
 int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 {
 	char why[256];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(why, sizeof(why), fmt, ap);
+	(void)vsnprintf(why, sizeof(why), fmt, ap);
 	va_end(ap);
 	if (block != 0)
 		syslog(LOG_ERR, "%s: corrupt: block %llu: %s", fs->disk_name,
@@ -222,10 +234,7 @@ int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 	else
 		syslog(LOG_ERR, "%s: corrupt: %s", fs->disk_name, why);
 	atomic_store(&fs->errors_seen, true);
-	if (fs->opts.errors == FS_ERRORS_SHUTDOWN)
-		atomic_store(&fs->dead, true);
-	if (fs->opts.errors != FS_ERRORS_CONTINUE && !atomic_exchange(&fs->shut, true) &&
-		!fs->read_only)
+	if (fs->opts.errors != FS_ERRORS_CONTINUE && shut(fs) && !fs->read_only)
 		syslog(LOG_ERR, "%s: read-only from now on; unmount it and run fsck.vblkfs",
 			fs->disk_name);
 	return -EUCLEAN;
@@ -237,13 +246,11 @@ int fs_abort(struct fs *fs, int err, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
+	(void)vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	if (!atomic_exchange(&fs->shut, true))
+	if (shut(fs))
 		syslog(LOG_ERR, "%s: %s: %s; read-only from now on, what was not synced is lost",
 			fs->disk_name, what, strerror(-err));
-	if (fs->opts.errors == FS_ERRORS_SHUTDOWN)
-		atomic_store(&fs->dead, true);
 	return err;
 }
 

@@ -18,6 +18,7 @@
 #include <syslog.h>
 #include <time.h>
 #include "alloc.h"
+#include "checkpoint.h"
 #include "journal.h"
 #include "orphan.h"
 
@@ -38,6 +39,7 @@ struct txs {
 	struct fs_sync *syncs, **last_sync;
 	struct fs_thread *threads;
 	bool commit_asked;
+	bool hurry; /* the cache is full of what we hold */
 	bool stop;
 	struct fs_stats stats;
 
@@ -49,6 +51,7 @@ struct txs {
 	pthread_t thread; /* the rest: the commit thread's */
 	struct blk_queue *q;
 	struct journal *journal;
+	struct checkpoint *checkpoint;
 };
 
 static uint64_t now_ms(void)
@@ -104,10 +107,25 @@ void tx_hurry(struct fs *fs)
 {
 	struct txs *txs = fs->txs;
 
-	if (txs == NULL || txs->q == NULL)
+	if (txs == NULL || fs->read_only)
 		return;
 	pthread_mutex_lock(&txs->lock);
-	ask_commit(txs);
+	if (!txs->hurry) {
+		txs->hurry = true;
+		blk_wake(txs->q);
+	}
+	pthread_mutex_unlock(&txs->lock);
+}
+
+void tx_shut(struct fs *fs)
+{
+	struct txs *txs = fs->txs;
+
+	if (txs == NULL || fs->read_only)
+		return;
+	pthread_mutex_lock(&txs->lock);
+	wake_all(txs);
+	blk_wake(txs->q);
 	pthread_mutex_unlock(&txs->lock);
 }
 
@@ -153,7 +171,9 @@ static int reserve(struct fs_thread *t, uint64_t nr, bool may_use_reserve)
 
 static bool has_room(const struct txs *txs, const struct tx *tx, uint32_t nr_join)
 {
-	return tx->nr_blocks + tx->credits + nr_join <= journal_tx_max(txs->journal);
+	uint32_t max = journal_tx_max(txs->journal);
+
+	return tx->nr_blocks + tx->credits + nr_join <= max && tx->nr_freed_metadata <= max;
 }
 
 static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *h)
@@ -173,7 +193,8 @@ static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *
 			h->tx = tx;
 			break;
 		}
-		if (tx != NULL && !is_empty(tx)) /* else handles that end give their credits back */
+		if (tx != NULL && !tx->closing &&
+			!is_empty(tx)) /* else handles that end give credits back */
 			ask_commit(txs);
 		wait_change(txs, t);
 	}
@@ -259,6 +280,8 @@ static void add_block(struct txs *txs, struct tx *tx, struct tx_block *tb)
 		tx->dirty_at_ms = now_ms();
 		blk_wake(txs->q); /* to look at the clock from now on */
 	}
+	if (tx->nr_blocks == journal_tx_max(txs->journal) / 2)
+		ask_commit(txs); /* before it is full and handles have to wait */
 	pthread_mutex_unlock(&txs->lock);
 }
 
@@ -345,7 +368,7 @@ int tx_freed(struct tx_handle *h, uint64_t start, uint32_t nr_blocks, bool metad
 	f->next = h->tx->freed;
 	h->tx->freed = f;
 	if (metadata)
-		h->tx->nr_revokes += nr_blocks;
+		h->tx->nr_freed_metadata += nr_blocks;
 	pthread_mutex_unlock(&fs->txs->lock);
 	return 0;
 }
@@ -433,11 +456,12 @@ static int flush(struct txs *txs)
 	int err;
 
 	atomic_store(&txs->data_unflushed, false); /* before the FLUSH: invariant 5 */
-	if (!txs->q->info.volatile_cache)
-		return 0;
-	err = blk_do(txs->q, BLK_FLUSH, 0, 0, NULL);
-	if (err < 0)
-		return fs_abort(txs->fs, err, "flush");
+	if (txs->q->info.volatile_cache) {
+		err = blk_do(txs->q, BLK_FLUSH, 0, 0, NULL);
+		if (err < 0)
+			return fs_abort(txs->fs, err, "flush");
+	}
+	checkpoint_flushed(txs->checkpoint);
 	return 0;
 }
 
@@ -575,20 +599,36 @@ static int update_super(struct fs *fs, struct tx *tx)
 	return 0;
 }
 
-static int open_next(struct txs *txs, uint64_t sequence)
+/* Handles may go on, if the ring has room for what they will do; else they wait for a checkpoint. CLOSED is yet to be written. */
+static int open_next(struct txs *txs, const struct tx *closed)
 {
-	struct tx *tx = tx_new(sequence);
+	struct tx *tx = NULL;
 
+	if (journal_has_room(txs->journal, closed)) {
+		tx = tx_new(txs->closed + 1);
+		if (tx == NULL)
+			return fs_abort(txs->fs, -ENOMEM, "begin a transaction");
+	}
 	pthread_mutex_lock(&txs->lock);
-	txs->closed = sequence - 1;
 	txs->running = tx;
 	wake_all(txs);
 	pthread_mutex_unlock(&txs->lock);
-	return tx == NULL ? fs_abort(txs->fs, -ENOMEM, "begin a transaction") : 0;
+	return 0;
 }
 
-/* TX ends here, committed or not: nobody needs its versions any more. */
-static void tx_free_all(struct fs *fs, struct tx *tx, bool release)
+static void release_freed(struct fs *fs, struct tx *tx)
+{
+	while (tx->freed != NULL) {
+		struct tx_free *f = tx->freed;
+
+		tx->freed = f->next;
+		alloc_release(fs, f->start, f->nr_blocks);
+		free(f);
+	}
+}
+
+/* TX will not be committed. */
+static void discard(struct fs *fs, struct tx *tx)
 {
 	while (tx->blocks != NULL) {
 		struct tx_block *tb = tx->blocks;
@@ -606,37 +646,47 @@ static void tx_free_all(struct fs *fs, struct tx *tx, bool release)
 		struct tx_free *f = tx->freed;
 
 		tx->freed = f->next;
-		if (release)
-			alloc_release(fs, f->start, f->nr_blocks);
 		free(f);
 	}
+	free(tx->revoked);
 	free(tx);
 }
 
+/* Records, file data and commit record reach the disk so that the commit record is not durable before the file data is. */
 static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
 {
 	struct fs *fs = txs->fs;
 	int err;
 
-	drain_epoch(txs, epoch);
-	if (atomic_load(&txs->data_unflushed)) {
-		err = flush(txs);
-		if (err < 0)
-			return err;
-	}
-	err = journal_commit(txs->journal, tx);
+	err = checkpoint_find_revokes(txs->checkpoint, tx);
+	if (err == 0)
+		err = journal_start(txs->journal, tx);
 	if (err < 0)
 		return fs_abort(fs, err, "write a transaction");
-	return flush(txs);
+	if (!epoch_drained(txs, epoch) || atomic_load(&txs->data_unflushed)) {
+		journal_push(txs->journal); /* while we wait */
+		drain_epoch(txs, epoch);
+		if (atomic_load(&txs->data_unflushed))
+			err = flush(txs);
+	}
+	if (err == 0) {
+		err = journal_finish(txs->journal, tx);
+		if (err < 0)
+			return fs_abort(fs, err, "write a transaction");
+	}
+	return err < 0 ? err : flush(txs); /* the commit point: TX is all there from here on */
 }
 
-static void count_commit(struct txs *txs, const struct tx *tx, uint64_t us)
+static void committed(struct txs *txs, struct tx *tx, uint64_t us)
 {
 	pthread_mutex_lock(&txs->lock);
 	txs->stats.commits++;
 	txs->stats.commit_blocks += tx->nr_blocks;
 	txs->stats.commit_us += us;
 	pthread_mutex_unlock(&txs->lock);
+	atomic_store(&txs->committed, tx->sequence);
+	release_freed(txs->fs, tx);
+	checkpoint_add(txs->checkpoint, tx);
 }
 
 /* Make the running transaction durable, and the file data written before. */
@@ -651,15 +701,20 @@ static int commit(struct txs *txs)
 		return 0;
 	err = update_super(txs->fs, tx);
 	epoch = turn_epoch(txs);
-	if (err == 0)
-		err = open_next(txs, tx->sequence + 1);
+	pthread_mutex_lock(&txs->lock);
+	txs->running = NULL;
+	txs->closed = tx->sequence;
+	pthread_mutex_unlock(&txs->lock);
+	if (err < 0)
+		(void)fs_abort(txs->fs, err, "close a transaction");
+	else
+		err = open_next(txs, tx);
 	if (err == 0)
 		err = write_tx(txs, tx, epoch);
-	if (err == 0) {
-		atomic_store(&txs->committed, tx->sequence);
-		count_commit(txs, tx, now_us() - start_us);
-	}
-	tx_free_all(txs->fs, tx, err == 0);
+	if (err == 0)
+		committed(txs, tx, now_us() - start_us);
+	else
+		discard(txs->fs, tx);
 	return err;
 }
 
@@ -688,56 +743,112 @@ static void serve_syncs(struct txs *txs)
 	finish_syncs(first, err < 0 ? -EIO : 0);
 }
 
-enum job { JOB_NONE, JOB_SYNC, JOB_COMMIT, JOB_STOP };
+/* Some of the work that brings committed blocks home, and room in the ring. */
+static void step_checkpoint(struct txs *txs, bool all)
+{
+	int err;
+
+	if (checkpoint_wants_flush(txs->checkpoint)) {
+		if (flush(txs) == 0 && txs->running == NULL && journal_has_room(txs->journal, NULL))
+			(void)open_next(txs, NULL);
+		return;
+	}
+	err = checkpoint_step(txs->checkpoint, all);
+	if (err < 0)
+		(void)fs_abort(txs->fs, err, "bring committed blocks home");
+}
+
+enum job { JOB_NONE, JOB_SYNC, JOB_COMMIT, JOB_CHECKPOINT, JOB_STOP };
+
+struct plan {
+	enum job job;
+	int timeout_ms; /* JOB_NONE */
+	bool all;       /* JOB_CHECKPOINT: everything, not only as much as is needed */
+};
 
 static uint64_t commit_ms(const struct fs *fs)
 {
 	return (fs->opts.commit_s == 0 ? COMMIT_S_DEFAULT : fs->opts.commit_s) * UINT64_C(1000);
 }
 
-/* What to do now; else how long to sleep. */
-static enum job next_job(struct txs *txs, int *timeout_ms)
+/* Caller holds txs->lock. Would a commit and a checkpoint bring the cache much? */
+static bool may_relieve(const struct txs *txs)
 {
-	const struct tx *tx;
-	enum job job = JOB_NONE;
+	uint64_t held = checkpoint_nr_away(txs->checkpoint);
 
-	*timeout_ms = -1;
+	if (txs->running != NULL)
+		held += txs->running->nr_blocks;
+	return held >= cache_max_blocks(txs->fs) / 8;
+}
+
+/* Caller holds txs->lock. Ms until the running transaction is to be committed; -1: there is nothing to commit. */
+static int commit_in_ms(const struct txs *txs)
+{
+	const struct tx *tx = txs->running;
+	uint64_t due, now;
+
+	if (tx == NULL || tx->dirty_at_ms == 0)
+		return -1;
+	if (txs->commit_asked || txs->hurry || txs->stop)
+		return 0;
+	due = tx->dirty_at_ms + commit_ms(txs->fs);
+	now = now_ms();
+	return now >= due ? 0 : (int)(due - now);
+}
+
+/* Caller holds txs->lock. When a round of checkpoints only waits for a FLUSH, let the next commit bring it, unless someone waits. */
+static bool must_checkpoint(const struct txs *txs, bool all)
+{
+	if (!checkpoint_is_due(txs->checkpoint, all))
+		return false;
+	return all || txs->running == NULL || !checkpoint_wants_flush(txs->checkpoint);
+}
+
+/* What to do now; else how long to sleep. */
+static struct plan make_plan(struct txs *txs)
+{
+	struct plan plan = {.job = JOB_NONE, .timeout_ms = -1};
+
 	pthread_mutex_lock(&txs->lock);
-	tx = txs->running;
+	if (txs->hurry && !may_relieve(txs))
+		txs->hurry = false;
+	plan.all = txs->stop || txs->hurry;
 	if (txs->syncs != NULL) {
-		job = JOB_SYNC;
-	} else if (tx != NULL && tx->dirty_at_ms != 0 && !atomic_load(&txs->fs->shut)) {
-		uint64_t due = tx->dirty_at_ms + commit_ms(txs->fs);
-		uint64_t now = now_ms();
-
-		if (txs->commit_asked || txs->stop || now >= due)
-			job = JOB_COMMIT;
-		else
-			*timeout_ms = (int)(due - now);
+		plan.job = JOB_SYNC;
+	} else if (!atomic_load(&txs->fs->shut)) {
+		plan.timeout_ms = commit_in_ms(txs);
+		if (plan.timeout_ms == 0)
+			plan.job = JOB_COMMIT;
+		else if (must_checkpoint(txs, plan.all))
+			plan.job = JOB_CHECKPOINT;
 	}
-	if (job == JOB_NONE && txs->stop)
-		job = JOB_STOP;
+	if (plan.job == JOB_NONE && txs->stop)
+		plan.job = JOB_STOP;
 	pthread_mutex_unlock(&txs->lock);
-	return job;
+	return plan;
 }
 
 static void *commit_main(void *arg)
 {
 	struct txs *txs = arg;
-	int timeout_ms;
 
 	for (;;) {
-		switch (next_job(txs, &timeout_ms)) {
+		struct plan plan = make_plan(txs);
+
+		switch (plan.job) {
 		case JOB_SYNC:
 			serve_syncs(txs);
 			break;
 		case JOB_COMMIT:
 			(void)commit(txs);
 			break;
+		case JOB_CHECKPOINT:
+			step_checkpoint(txs, plan.all);
+			break;
 		case JOB_STOP:
 			return NULL;
 		case JOB_NONE:
-			(void)blk_wait(txs->q, timeout_ms);
+			(void)blk_wait(txs->q, plan.timeout_ms);
 			break;
 		}
 	}
@@ -754,10 +865,15 @@ static int start_thread(struct txs *txs)
 	err = journal_create(txs->fs, txs->q, &txs->journal);
 	if (err < 0)
 		goto close_queue;
+	err = checkpoint_create(txs->fs, txs->q, txs->journal, &txs->checkpoint);
+	if (err < 0)
+		goto destroy_journal;
+	txs->closed = journal_next_sequence(txs->journal) - 1;
+	atomic_store(&txs->committed, txs->closed);
 	txs->running = tx_new(txs->closed + 1);
 	if (txs->running == NULL) {
 		err = -ENOMEM;
-		goto destroy_journal;
+		goto destroy_checkpoint;
 	}
 	err = -pthread_create(&txs->thread, NULL, commit_main, txs);
 	if (err < 0)
@@ -766,6 +882,8 @@ static int start_thread(struct txs *txs)
 
 free_running:
 	free(txs->running);
+destroy_checkpoint:
+	checkpoint_destroy(txs->checkpoint);
 destroy_journal:
 	journal_destroy(txs->journal);
 close_queue:
@@ -801,7 +919,8 @@ static void stop_thread(struct txs *txs)
 	blk_wake(txs->q);
 	pthread_join(txs->thread, NULL);
 	if (txs->running != NULL)
-		tx_free_all(txs->fs, txs->running, false);
+		discard(txs->fs, txs->running);
+	checkpoint_destroy(txs->checkpoint);
 	journal_destroy(txs->journal);
 	blk_queue_close(txs->q);
 }

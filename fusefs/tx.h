@@ -68,8 +68,9 @@ void tx_io_end(struct fs_thread *t, unsigned epoch);
 /* The transfer was a read: nothing that a commit would have to flush. tx_io_end() always serves, and may cost a FLUSH. */
 void tx_io_end_read(struct fs_thread *t, unsigned epoch);
 
-void tx_hurry(struct
-	fs *fs); /* memory is short: commit and checkpoint soon. Any thread, under any lock but tx.c's */
+/* From any thread, under any lock but tx.c's: */
+void tx_shut(struct fs *fs);  /* fs->shut was set: wake all who wait */
+void tx_hurry(struct fs *fs); /* memory is short: commit and checkpoint soon */
 
 void tx_stats(struct fs *fs, struct fs_stats *out); /* adds its part */
 #endif
