@@ -446,11 +446,13 @@ static void protect_from_memory_pressure(void)
 	sysfs_write("-1000", "/proc/self/oom_score_adj");
 }
 
-static void leave_the_terminal(struct daemon *d)
+/* Tell the caller that it is mounted: an empty message. False: the caller is gone (killed while it waited), and
+ * will not know that there is a mount. */
+static bool leave_the_caller(struct daemon *d)
 {
+	bool told = write(d->report_fd, "", 1) == 1;
 	int null = open("/dev/null", O_RDWR);
 
-	(void)!write(d->report_fd, "", 1); /* an empty message: mounted */
 	close(d->report_fd);
 	d->report_fd = -1;
 	if (null >= 0) {
@@ -460,6 +462,7 @@ static void leave_the_terminal(struct daemon *d)
 		if (null > STDERR_FILENO)
 			close(null);
 	}
+	return told;
 }
 
 /* The whole of the daemon; in the foreground REPORT_FD is -1. Returns the exit status. */
@@ -476,9 +479,10 @@ static int run(const struct program *prog, int report_fd)
 		return MNT_EX_FAIL;
 	}
 	(void)!chdir("/");
-	if (report_fd >= 0)
-		leave_the_terminal(&d);
-	serve(&d);
+	if (report_fd < 0 || leave_the_caller(&d))
+		serve(&d);
+	else
+		detach(&d);
 	err = tear_down(&d);
 	return err < 0 ? MNT_EX_FAIL : MNT_EX_SUCCESS;
 }
