@@ -1,0 +1,72 @@
+#!/bin/bash
+# check.sh [-b BUILD] [FILE [TEST]...] - the tests in guests: the programs as users run them, on QEMU's disks. One line a test.
+#
+# One guest for each test_*.sh beside this file (FILE: its name, also without test_ and .sh). What it needs stands in its head:
+#	# guest: OPTIONS of tests/guest/run
+#	# disk: SIZE[,PROP=VALUE]...	made anew; in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE it holds a vblkfs
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+build=build
+if [ "${1:-}" = -b ]; then
+	build=$2
+	shift 2
+fi
+
+need_guest() {
+	command -v qemu-system-x86_64 >/dev/null && return
+	echo "SKIPPED: guest tests need qemu-system-x86 (tests/prepare.sh guest)" >&2
+	[ -z "${VBLKFS_CI:-}" ] || exit 1
+	exit 0
+}
+
+head_lines() { # FILE KEY: what its head says, one a line
+	sed -n "/^#/!q; s/^# $2: *//p" "$1"
+}
+
+make_disk() { # FILE SPEC; prints the argument of --disk
+	local spec=$2 mkfs=0
+	case $spec in
+	mkfs,*) mkfs=1 spec=${spec#mkfs,} ;;
+	esac
+	truncate -s "${spec%%,*}" "$1"
+	[ $mkfs = 0 ] || "$build/mkfs.vblkfs" -q "$1"
+	case $spec in
+	*,*) echo "$1,${spec#*,}" ;;
+	*) echo "$1" ;;
+	esac
+}
+
+run_file() { # FILE [TEST...]
+	local file=$1 options=() disk n=0 spec
+	shift
+	read -ra options < <(head_lines "$file" guest | tr '\n' ' ')
+	while read -r spec; do
+		disk=$(make_disk "$work/disk$n.img" "$spec")
+		options+=(--disk "$disk")
+		n=$((n + 1))
+	done < <(head_lines "$file" disk)
+	tests/guest/run "${options[@]}" -- tests/guest/inside "$work/root" "$file" "$@"
+}
+
+need_guest
+work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-check.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+make -s O="$build" DESTDIR="$work/root" PREFIX=/usr install
+mkdir "$work/root/tools"
+cp "$build"/tools/* "$work/root/tools/" 2>/dev/null || true
+
+if [ $# -gt 0 ]; then
+	name=${1#test_}
+	shift
+	run_file "tests/guest/test_${name%.sh}.sh" "$@"
+	exit
+fi
+bad=0
+for file in tests/guest/test_*.sh; do
+	echo "-- $(sed -n "2s/^# //p" "$file")"
+	run_file "$file" || bad=$((bad + 1))
+	rm -f "$work"/disk*.img
+done
+[ $bad = 0 ] || { echo "FAILED: $bad guests" >&2; exit 1; }
+echo "all tests in guests passed"

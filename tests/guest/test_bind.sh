@@ -1,0 +1,193 @@
+#!/bin/bash
+# vblkctl list, bind and unbind: what they take, what they refuse and why; and who may open a bound disk
+# guest: --smp 2 --timeout 240
+# disk: 512M,serial=first
+# disk: 512M,serial=spare
+# disk: 256M
+# shellcheck disable=SC2086 # inside sets MNT and PCI: no blanks in them
+IN_USE=0000:00:05.0 # vda
+SPARE=0000:00:06.0  # vdb
+THIRD=0000:00:07.0  # vdc
+
+hugepages() {
+	cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+}
+
+clear_disk() { # NAME
+	wipefs -qa "/dev/$1"
+}
+
+test_no_module_is_said() {
+	mkdir -p /run/empty
+	mount --bind /run/empty /lib/modules
+	refuses 1 'uio_pci_generic.*modprobe' vblkctl bind $SPARE
+	umount /lib/modules
+	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
+}
+
+test_bind_loads_the_module_and_reserves_hugepages() {
+	[ "$(hugepages)" = 0 ] || fail "hugepages are there already"
+	vblkctl bind $SPARE | tee /run/out
+	grep -q 'loaded the module' /run/out || fail "loading is not said"
+	grep -q 'reserved .* hugepages' /run/out || fail "reserving is not said"
+	[ "$(hugepages)" -gt 0 ] || fail "no hugepages"
+	[ "$(driver_of $SPARE)" = uio_pci_generic ] || fail "driver is $(driver_of $SPARE)"
+	[ ! -e /dev/vdb ] || fail "/dev/vdb is still there"
+}
+
+test_bind_and_unbind_may_be_repeated() {
+	vblkctl bind $SPARE
+	vblkctl bind ${SPARE#0000:} | grep -q already || fail "the second bind does not say 'already'"
+	vblkctl unbind $SPARE | grep -q 'back with virtio-pci' || fail "unbind does not name the driver"
+	[ -b "/dev/$(block_of $SPARE)" ] || fail "the kernel did not get its disk back"
+	vblkctl unbind $SPARE
+	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "driver is $(driver_of $SPARE)"
+	[ "$(cat $PCI/$SPARE/driver_override)" = '(null)' ] || fail "driver_override is left behind"
+}
+
+test_list_shows_every_disk_its_driver_and_its_user() {
+	mkfs.ext4 -q /dev/vda
+	mkdir -p /run/m
+	mount /dev/vda /run/m
+	vblkctl bind $SPARE
+	vblkctl list | tee /run/out
+	umount /run/m
+	clear_disk vda
+	grep -qE "^$IN_USE +1af4:1001 +virtio-pci +vda +512.0 MiB +first +vda is mounted at /run/m" /run/out || fail "vda's line"
+	grep -qE "^$SPARE +1af4:1001 +uio_pci_generic +uio0 +512.0 MiB +spare +-" /run/out || fail "the bound disk's line"
+	[ "$(wc -l </run/out)" = 4 ] || fail "there are three disks"
+	vblkctl list --json | tee /run/out
+	[ "$(grep -c '"address":' /run/out)" = 3 ] || fail "three in JSON"
+}
+
+test_a_mounted_disk_is_refused_even_by_force() {
+	mkfs.ext4 -q /dev/vda
+	mkdir -p /run/m
+	mount /dev/vda /run/m
+	refuses 1 'mounted at /run/m' vblkctl bind $IN_USE
+	refuses 1 'mounted at /run/m' vblkctl bind --force $IN_USE
+	umount /run/m
+	clear_disk vda
+}
+
+test_a_disk_with_a_mounted_partition_is_refused() {
+	printf '1M,100M\n' | sfdisk -q /dev/vda
+	mkfs.ext4 -q /dev/vda1
+	mkdir -p /run/m
+	mount /dev/vda1 /run/m
+	refuses 1 'vda1 is mounted at /run/m' vblkctl bind --force $IN_USE
+	umount /run/m
+	refuses 1 'force' vblkctl bind $IN_USE # the partition table is a signature
+	sfdisk -q --delete /dev/vda
+	clear_disk vda
+}
+
+test_swap_is_refused() {
+	mkswap -q /dev/vda
+	swapon /dev/vda
+	refuses 1 'swap' vblkctl bind --force $IN_USE
+	swapoff /dev/vda
+	clear_disk vda
+}
+
+test_a_disk_under_device_mapper_is_refused() {
+	modprobe dm-mod
+	dmsetup create --noudevsync upper --table '0 8192 linear /dev/vda 0'
+	refuses 1 'vda is held by dm-0' vblkctl bind --force $IN_USE
+	dmsetup remove --noudevsync upper
+}
+
+test_a_disk_under_a_loop_device_is_refused() {
+	local loop
+	loop=$(losetup -f --show /dev/vda)
+	refuses 1 "vda.*${loop#/dev/}" vblkctl bind --force $IN_USE
+	losetup -d "$loop"
+}
+
+test_an_open_disk_is_refused() {
+	exec 5</dev/vda
+	refuses 1 "vda is open in process $BASHPID" vblkctl bind --force $IN_USE
+	exec 5<&-
+}
+
+test_a_signature_is_refused_and_force_overrides_it() {
+	mkfs.ext4 -q /dev/vda
+	refuses 1 'ext4.*--force' vblkctl bind $IN_USE
+	vblkctl bind --force $IN_USE
+	refuses 1 'ext4' mkfs.vblkfs $IN_USE
+	mkfs.vblkfs -q -f $IN_USE
+	mount -t fuse.vblkfs $IN_USE $MNT
+	umount $MNT
+	vblkctl unbind $IN_USE
+	vblkctl bind $IN_USE # our own is no stranger's
+	vblkctl unbind $IN_USE
+	clear_disk "$(block_of $IN_USE)"
+	dd if=/dev/zero of="/dev/$(block_of $IN_USE)" bs=1M count=1 status=none
+}
+
+test_what_is_no_virtio_disk_is_refused() {
+	refuses 1 '0000:00:02.0.*not a virtio' vblkctl bind 0000:00:02.0 # virtio, a serial port
+	refuses 1 '0000:00:1f.2.*not a virtio' vblkctl bind 0000:00:1f.2 # AHCI
+	refuses 1 '0000:00:13.0' vblkctl bind 0000:00:13.0		 # nothing
+	refuses any 'nonsense' vblkctl bind nonsense
+	[ "$(driver_of 0000:00:02.0)" = virtio-pci ] || fail "it changed the serial port's driver"
+}
+
+test_only_root_may() {
+	refuses 1 'root' as_nobody vblkctl bind $SPARE
+	vblkctl bind $SPARE
+	mkfs.vblkfs -q $SPARE
+	refuses any 'root|ermission' as_nobody mkfs.vblkfs -f $SPARE
+	refuses any 'root|ermission' as_nobody vblkfs $SPARE $MNT
+	refuses 1 'root' as_nobody vblkctl unbind $SPARE
+	as_nobody vblkctl list >/dev/null
+}
+
+test_a_disk_that_is_not_bound_is_said_to_be_so() {
+	refuses any 'vblkctl bind' mkfs.vblkfs -f $SPARE
+	refuses 32 'vblkctl bind' mount -t fuse.vblkfs $SPARE $MNT
+}
+
+test_no_hugepages_is_said_with_the_command_that_helps() {
+	local had
+	vblkctl bind $SPARE
+	mkfs.vblkfs -q -f $SPARE
+	had=$(hugepages)
+	sysctl -q vm.nr_hugepages=0
+	refuses any 'vm.nr_hugepages' mkfs.vblkfs -f $SPARE
+	refuses 32 'vm.nr_hugepages' mount -t fuse.vblkfs $SPARE $MNT
+	sysctl -q vm.nr_hugepages="$had"
+	mount -t fuse.vblkfs $SPARE $MNT
+	umount $MNT
+}
+
+test_a_bound_disk_has_one_opener() {
+	vblkctl bind $SPARE
+	mkfs.vblkfs -q -f $SPARE
+	mount -t fuse.vblkfs $SPARE $MNT
+	mkdir -p /run/other
+	refuses 32 'in use|busy|already' mount -t fuse.vblkfs $SPARE /run/other
+	refuses any 'in use|busy|already' mkfs.vblkfs -f $SPARE
+	refuses 1 'in use' vblkctl unbind $SPARE
+	seq 1000 >$MNT/f
+	[ "$(cat $MNT/f)" = "$(seq 1000)" ] || fail "the mount was disturbed"
+	umount $MNT
+}
+
+test_a_disk_without_a_filesystem_is_not_mounted() {
+	vblkctl bind $THIRD
+	refuses 32 'no vblkfs|not a vblkfs|mkfs' mount -t fuse.vblkfs $THIRD $MNT
+	refuses 32 'nonsense' mount -t fuse.vblkfs -o nonsense $THIRD $MNT
+}
+
+test_fstab_and_a_foreign_mkfs() {
+	vblkctl bind $SPARE
+	mkfs.vblkfs -q -f -L tab $SPARE
+	echo "$SPARE $MNT fuse.vblkfs noauto,nofail,noatime,x-systemd.automount 0 0" >>/etc/fstab
+	mount $MNT
+	findmnt -n -o SOURCE $MNT | grep -q "^$SPARE" || fail "the source is $(findmnt -n -o SOURCE $MNT)"
+	umount $MNT
+	vblkctl unbind $SPARE
+	! mkfs.ext4 -q "/dev/$(block_of $SPARE)" </dev/null >/run/out 2>&1 || blkid -p "/dev/$(block_of $SPARE)" ||
+		fail "to others the disk looks empty"
+}

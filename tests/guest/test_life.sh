@@ -1,0 +1,137 @@
+#!/bin/bash
+# the life of a mount: idle, killed, terminated, shared interrupt line, a real tree
+# guest: --smp 2 --timeout 300
+# disk: 2G,serial=main
+# disk: 256M
+# disk: 256M
+# disk: 256M
+# disk: 256M
+# shellcheck disable=SC2086 # inside sets MNT: no blanks in it
+DISK=0000:00:05.0
+SAME_LINE=0000:00:09.0 # slots 5 and 9 share one interrupt line on this machine
+
+fresh_mount() { # OPTIONS...
+	vblkctl bind $DISK
+	mkfs.vblkfs -q -f $DISK
+	mount -t fuse.vblkfs "$@" $DISK $MNT
+}
+
+cpu_ticks() { # PID: user and system, 1/100 s
+	awk '{print $14 + $15}' "/proc/$1/stat"
+}
+
+test_a_real_tree_is_the_same_after_a_remount() {
+	local interrupts
+	fresh_mount
+	cp -a /usr/include/linux $MNT/
+	head -c 48M /dev/urandom >/run/big
+	cp /run/big $MNT/
+	interrupts=$(stat_number $MNT interrupts)
+	note "interrupts $interrupts, kicks $(stat_number $MNT kicks), saved $(stat_number $MNT kicks_saved)"
+	[ "$interrupts" -gt 0 ] || fail "no interrupts"
+	[ "$(stat_number $MNT writes)" -gt 0 ] || fail "no writes are counted"
+	umount $MNT
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /usr/include/linux $MNT/linux
+	cmp /run/big $MNT/big
+	umount $MNT
+	rm /run/big
+}
+
+test_umount_returns_when_the_disk_is_free() {
+	fresh_mount
+	cp -a /run/tree /run/large $MNT/
+	umount $MNT
+	[ -z "$(pidof vblkfs)" ] || fail "the daemon is still there"
+	vblkctl unbind $DISK
+	vblkctl bind $DISK # our own signature is no reason to refuse
+	mount -t fuse.vblkfs $DISK $MNT
+	cmp /run/large $MNT/large
+}
+
+test_sigterm_unmounts_cleanly() {
+	local pid
+	fresh_mount
+	cp -a /run/tree $MNT/
+	pid=$(daemon_pid $MNT)
+	kill -TERM "$pid"
+	for _ in $(seq 100); do
+		[ -d "/proc/$pid" ] || break
+		sleep 0.1
+	done
+	[ ! -d "/proc/$pid" ] || fail "the daemon is still there after 10 s"
+	! mountpoint -q $MNT || fail "still mounted"
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /run/tree $MNT/tree
+}
+
+# What was synced before the kill must be there; the rest must be readable.
+test_a_killed_daemon_is_remounted_by_one_command() {
+	local round pid
+	fresh_mount
+	for round in 1 2 3; do
+		seq 50000 >$MNT/synced$round
+		sync $MNT/synced$round
+		(while cp -a /usr/include/linux $MNT/copy$round; do rm -rf $MNT/copy$round; done) >/dev/null 2>&1 &
+		(dd if=/dev/zero of=$MNT/zero$round bs=1M count=500) >/dev/null 2>&1 &
+		sleep 1.$((round * 3))
+		pid=$(daemon_pid $MNT)
+		kill -KILL "$pid"
+		wait || true
+		mount -t fuse.vblkfs $DISK $MNT
+		[ "$(seq 50000 | md5sum)" = "$(md5sum <$MNT/synced$round)" ] || fail "synced$round is gone or different"
+		find $MNT -type f -exec cat {} + >/dev/null
+		rm -rf $MNT/copy$round $MNT/zero$round
+	done
+	umount $MNT
+	[ -z "$(grep -E 'EUCLEAN|corrupt' /run/syslog)" ] || fail "corruption: $(grep -E 'EUCLEAN|corrupt' /run/syslog)"
+}
+
+test_after_a_kill_the_disk_can_be_given_back() {
+	fresh_mount
+	cp -a /run/tree $MNT/
+	kill -KILL "$(daemon_pid $MNT)"
+	sleep 0.5
+	umount $MNT
+	vblkctl unbind $DISK
+	[ -b "/dev/$(block_of $DISK)" ] || fail "the kernel did not get its disk back"
+	dd if="/dev/$(block_of $DISK)" of=/dev/null bs=1M count=16 iflag=direct status=none
+}
+
+test_two_disks_on_one_interrupt_line() {
+	local irq
+	irq=$(cat /sys/bus/pci/devices/$DISK/irq)
+	fresh_mount
+	vblkctl bind $SAME_LINE
+	[ "$(cat /sys/bus/pci/devices/$SAME_LINE/irq)" = "$irq" ] || note "they are on lines of their own here"
+	mkfs.vblkfs -q -f $SAME_LINE
+	mkdir -p /run/second
+	mount -t fuse.vblkfs $SAME_LINE /run/second
+	cp -a /run/tree /run/large $MNT/ &
+	cp -a /run/tree /run/large /run/second/
+	wait
+	umount $MNT /run/second
+	mount -t fuse.vblkfs $DISK $MNT
+	mount -t fuse.vblkfs $SAME_LINE /run/second
+	same_tree /run/tree $MNT/tree
+	same_tree /run/tree /run/second/tree
+	cmp /run/large $MNT/large
+	cmp /run/large /run/second/large
+	umount $MNT /run/second
+}
+
+# The commit timer and all else must rest when there is nothing to do: less than 1/20 s of CPU in a minute.
+test_an_idle_mount_uses_no_cpu_over_a_minute() {
+	local pid before used
+	fresh_mount
+	cp -a /run/tree $MNT/
+	sync -f $MNT/tree
+	sleep 7 # the last commit
+	pid=$(daemon_pid $MNT)
+	before=$(cpu_ticks "$pid")
+	sleep 60
+	used=$(($(cpu_ticks "$pid") - before))
+	note "CPU time in 60 s: $used ms x 10"
+	[ $used -le 5 ] || fail "$used clock ticks of 10 ms in 60 s"
+	umount $MNT
+}

@@ -1,0 +1,67 @@
+#!/bin/bash
+# the driver on disks of every kind: queues, ring sizes, features, block sizes, read-only
+# guest: --smp 4 --timeout 240
+# disk: 256M,num-queues=1
+# disk: 256M,num-queues=2,queue-size=1024
+# disk: 256M,num-queues=4
+# disk: 256M,num-queues=1,queue-size=4
+# disk: 256M,packed=on
+# disk: 256M,write-cache=off,config-wce=off
+# disk: mkfs,256M,read-only=on
+# disk: 256M,logical_block_size=4096,physical_block_size=4096
+# disk: 256M,logical_block_size=512,physical_block_size=4096,indirect_desc=off
+# disk: 256M,event_idx=off,discard=off,write-zeroes=off,disable-legacy=on
+# disk: 256M,event_idx=off,indirect_desc=off,num-queues=2,queue-size=8
+# shellcheck disable=SC2086 # inside sets MNT and PCI: no blanks in them
+at() { # N: the address of the Nth disk
+	printf '0000:00:%02x.0' $((4 + $1))
+}
+
+rings() { # ADDRESS: how many rings a mount of it uses
+	vblkctl stat --json "$1" | grep -c '"kicks":'
+}
+
+# The number of rings that a mount with at least as many workers uses.
+uses_rings() { # ADDRESS NUMBER
+	vblkctl bind "$1"
+	mkfs.vblkfs -q -f "$1"
+	mount -t fuse.vblkfs -o workers=4 "$1" $MNT
+	[ "$(rings $MNT)" = "$2" ] || fail "$(rings $MNT) rings"
+	umount $MNT
+	vblkctl unbind "$1"
+}
+
+test_one_queue() { exercise "$(at 1)" && uses_rings "$(at 1)" 1; }
+test_two_queues_of_1024() { exercise "$(at 2)" && uses_rings "$(at 2)" 2; }
+test_four_queues() { exercise "$(at 3)" -o workers=4 && uses_rings "$(at 3)" 4; }
+test_a_queue_of_4() { exercise "$(at 4)"; }
+test_a_queue_cut_to_2() { exercise "$(at 1)" -o queue-size=2; }
+test_a_queue_cut_to_16_without_indirect_descriptors() { exercise "$(at 9)" -o queue-size=16; }
+test_packed_rings_offered_falls_back_to_split() { exercise "$(at 5)"; }
+test_without_a_write_cache_no_flush_is_sent() {
+	vblkctl bind "$(at 6)"
+	mkfs.vblkfs -q "$(at 6)"
+	mount -t fuse.vblkfs "$(at 6)" $MNT
+	seq 1000 >$MNT/f
+	sync $MNT/f
+	[ "$(stat_number $MNT flushes)" = 0 ] || fail "$(stat_number $MNT flushes) flushes"
+	umount $MNT
+	vblkctl unbind "$(at 6)"
+	dd if=/dev/zero of="/dev/$(block_of "$(at 6)")" bs=1M count=1 status=none
+	exercise "$(at 6)"
+}
+test_a_read_only_disk_mounts_ro_and_says_why_not_rw() {
+	vblkctl bind "$(at 7)"
+	refuses any 'read-only' mkfs.vblkfs -f "$(at 7)"
+	refuses 32 'read-only' mount -t fuse.vblkfs -o rw "$(at 7)" $MNT
+	mount -t fuse.vblkfs -o ro "$(at 7)" $MNT
+	ls -la $MNT
+	refuses any 'Read-only' touch $MNT/f
+	[ "$(stat_number $MNT writes)" = 0 ] || fail "it wrote"
+	umount $MNT
+}
+test_blocks_of_4096() { exercise "$(at 8)"; }
+test_no_event_index_no_discard_modern_only() { exercise "$(at 10)"; }
+test_two_small_queues_without_indirect_or_event_index() { exercise "$(at 11)"; }
+test_polling_only() { exercise "$(at 3)" -o poll; }
+test_sleeping_at_once() { exercise "$(at 3)" -o spin_us=0; }
