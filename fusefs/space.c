@@ -246,7 +246,7 @@ static int check_space(const struct range *r, uint64_t first, uint64_t end)
 	uint64_t need = 0;
 	int err = 0;
 
-	fs_statfs(r->t->fs, &st);
+	alloc_statfs(r->t->fs, &st);
 	while (err == 0 && first < end && need <= st.avail_blocks) {
 		uint64_t max = end - first;
 		struct extent e;
