@@ -6,7 +6,7 @@
  *  3. A key never changes while its name stands, so it serves as the cookie of readdir: it survives splits and merges.
  *  4. No leaf is empty. An empty directory has no tree.
  *  5. Bytes of all entries that slots lead to, and heap_dead, make up the heap. Free bytes and dead bytes are zero.
- *  6. Reading believes only the slots and entries that it touches, and checks those; a change checks the whole leaf first.
+ *  6. A lookup believes only the slots and entries that it touches, and checks those; a walk and a change check the whole leaf first.
  *  7. Until a change has all its blocks, an error leaves the directory as it was. */
 #include <errno.h>
 #include <string.h>
@@ -555,6 +555,23 @@ int dir_replace(
 	return err;
 }
 
+void dir_cursor_put(struct dir_cursor *c)
+{
+	btree_path_put(&c->path);
+	c->at_leaf = false;
+}
+
+/* A walk has come to a leaf: unlike a search it would not notice entries that are lost in a bad order. */
+static int arrive(struct fs_thread *t, struct dir_cursor *c, struct leaf *l)
+{
+	unsigned used;
+	int err;
+
+	c->at_leaf = true;
+	err = leaf_open(t->fs, &c->path, l);
+	return err < 0 ? err : leaf_check(l, &used);
+}
+
 int dir_next(struct fs_thread *t, struct inode *dir, struct dir_cursor *c, uint64_t cookie,
 	struct dir_entry *out)
 {
@@ -568,30 +585,25 @@ int dir_next(struct fs_thread *t, struct inode *dir, struct dir_cursor *c, uint6
 		return err;
 	if (cookie >= KEY_END - 1)
 		return -ENOENT;
-	if (!c->at_leaf) {
+	if (c->at_leaf) {
+		err = leaf_open(t->fs, &c->path, &l);
+	} else {
 		err = btree_find(t, &bt, cookie + 1, &c->path);
-		c->at_leaf = err == 0;
+		if (err == 0)
+			err = arrive(t, c, &l);
 	}
 	while (err == 0) {
-		err = leaf_open(t->fs, &c->path, &l);
-		if (err == 0)
-			err = leaf_search(&l, cookie + 1, &i);
-		if (err == 0 && i < l.nr) {
-			const struct dirent_disk *e = entry_at(&l, i);
-
-			return e == NULL ? -EUCLEAN : entry_out(&l, e, out);
-		}
+		err = leaf_search(&l, cookie + 1, &i);
+		if (err == 0 && i < l.nr)
+			return entry_out(&l, entry_at(&l, i), out);
 		if (err == 0)
 			err = btree_next_leaf(t, &bt, &c->path);
+		if (err == 0)
+			err = arrive(t, c, &l);
 	}
-	c->at_leaf = c->path.leaf != NULL;
+	if (err != -ENOENT)
+		dir_cursor_put(c);
 	return err;
-}
-
-void dir_cursor_put(struct dir_cursor *c)
-{
-	btree_path_put(&c->path);
-	c->at_leaf = false;
 }
 
 bool dir_is_empty(const struct inode *dir)

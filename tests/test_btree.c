@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include "alloc.h"
 #include "btree.h"
-#include "disk.h"
 #include "inode.h"
+#include "memfs.h"
 
-#define LEAVES	     5000U
-#define LEAVES_TALL  64000U /* more than two levels of full nodes lead to */
+#define LEAVES      5000U
+#define LEAVES_TALL 64000U /* more than two levels of full nodes lead to */
 
 /* A leaf here holds one key, which says which leaf it is. */
 struct test_leaf {
@@ -18,16 +18,14 @@ struct test_leaf {
 	le64 key;
 };
 
-static struct blockdev *dev;
-static struct fs *fs;
-static struct fs_thread *thread;
+static struct memfs m;
 static struct inode *inode;
 static struct btree tree;
 static struct tx_handle handle;
 
 static void begin(void)
 {
-	ck_assert_int_eq(tx_begin(thread, TX_JOIN_NAMES, TX_ALLOC_NAMES, &handle), 0);
+	ck_assert_int_eq(tx_begin(m.t, TX_JOIN_NAMES, TX_ALLOC_NAMES, &handle), 0);
 	ck_assert_int_eq(pthread_rwlock_wrlock(&inode->lock), 0);
 }
 
@@ -38,18 +36,11 @@ static void end(void)
 	tx_end(&handle);
 }
 
-static void mount_new(uint64_t mib)
+static void open_mib(unsigned mib)
 {
-	struct mkfs_geometry geo;
-	char err[256];
-
-	ck_assert_int_eq(mem_disk_open(mib << 11, &dev), 0);
-	ck_assert_int_eq(mkfs_write(dev, &(struct mkfs_opts){0}, &geo, err, sizeof(err)), 0);
-	ck_assert_int_eq(fs_mount(dev, &(struct fs_mount_opts){0}, &fs), 0);
-	ck_assert_int_eq(fs_thread_open(fs, &thread), 0);
-	ck_assert_int_eq(tx_begin(thread, TX_JOIN_NAMES, TX_ALLOC_NAMES, &handle), 0);
+	memfs_open(&m, mib);
+	ck_assert_int_eq(tx_begin(m.t, TX_JOIN_NAMES, TX_ALLOC_NAMES, &handle), 0);
 	ck_assert_int_eq(inode_create(&handle, FS_ROOT_INO, S_IFREG | 0600, 0, 0, &inode), 0);
-	atomic_fetch_add(&inode->nlookup, 1);
 	pthread_rwlock_unlock(&inode->lock);
 	tx_end(&handle);
 	tree = (struct btree){inode, BT_EXTENT_LEAF, BT_EXTENT_NODE};
@@ -57,19 +48,18 @@ static void mount_new(uint64_t mib)
 
 static void setup(void)
 {
-	mount_new(64);
+	open_mib(64);
 }
 
 static void setup_tall(void)
 {
-	mount_new(512);
+	open_mib(512);
 }
 
 static void teardown(void)
 {
-	fs_thread_close(thread);
-	fs_unmount(fs);
-	blk_close(dev);
+	inode_put(m.t, inode);
+	memfs_close(&m);
 }
 
 static uint64_t leaf_key(const struct buf *b)
@@ -101,7 +91,7 @@ static void add(uint64_t key)
 	struct buf *b;
 
 	begin();
-	ck_assert_int_eq(btree_find(thread, &tree, key, &path), 0);
+	ck_assert_int_eq(btree_find(m.t, &tree, key, &path), 0);
 	if (leaf_key(path.leaf) > key) {
 		upper = leaf_key(path.leaf);
 		ck_assert_int_eq(tx_join(&handle, path.leaf), 0);
@@ -119,7 +109,7 @@ static void drop(uint64_t key)
 	struct btree_path path;
 
 	begin();
-	ck_assert_int_eq(btree_find(thread, &tree, key, &path), 0);
+	ck_assert_int_eq(btree_find(m.t, &tree, key, &path), 0);
 	ck_assert_uint_eq(leaf_key(path.leaf), key);
 	ck_assert_int_eq(btree_remove_leaf(&handle, &tree, &path), 0);
 	ck_assert_ptr_null(path.leaf);
@@ -139,21 +129,21 @@ static void expect_leaves(const uint64_t *keys, unsigned nr)
 	struct btree_path path;
 	uint64_t lo, hi;
 
-	ck_assert_int_eq(btree_find(thread, &tree, 0, &path), 0);
+	ck_assert_int_eq(btree_find(m.t, &tree, 0, &path), 0);
 	for (unsigned i = 0; i < nr; i++) {
 		ck_assert_uint_eq(leaf_key(path.leaf), keys[i]);
 		btree_leaf_range(&path, &lo, &hi);
 		ck_assert(lo <= keys[i] && (i == 0 ? lo == 0 : lo > keys[i - 1]));
 		ck_assert(hi > keys[i] && hi <= (i + 1 < nr ? keys[i + 1] : UINT64_MAX));
-		ck_assert_int_eq(btree_next_leaf(thread, &tree, &path), i + 1 < nr ? 0 : -ENOENT);
+		ck_assert_int_eq(btree_next_leaf(m.t, &tree, &path), i + 1 < nr ? 0 : -ENOENT);
 	}
 	for (unsigned i = nr; i-- > 0;) {
 		ck_assert_uint_eq(leaf_key(path.leaf), keys[i]);
-		ck_assert_int_eq(btree_prev_leaf(thread, &tree, &path), i > 0 ? 0 : -ENOENT);
+		ck_assert_int_eq(btree_prev_leaf(m.t, &tree, &path), i > 0 ? 0 : -ENOENT);
 	}
 	btree_path_put(&path);
 	for (unsigned i = 0; i < nr; i++) {
-		ck_assert_int_eq(btree_find(thread, &tree, keys[i], &path), 0);
+		ck_assert_int_eq(btree_find(m.t, &tree, keys[i], &path), 0);
 		ck_assert_uint_eq(leaf_key(path.leaf), keys[i]);
 		btree_path_put(&path);
 	}
@@ -191,7 +181,8 @@ START_TEST(leaves_added_in_rising_order_fill_the_nodes)
 	expect_leaves(keys, LEAVES_TALL);
 	ck_assert_uint_eq(inode->fork.btree.height, 3);
 	/* 255 full nodes above the leaves; two above those; the root */
-	ck_assert_uint_eq(inode->nr_blocks, LEAVES_TALL + (LEAVES_TALL + NODE_RECORDS - 1) / NODE_RECORDS + 3);
+	ck_assert_uint_eq(inode->nr_blocks,
+		LEAVES_TALL + (LEAVES_TALL + NODE_RECORDS - 1) / NODE_RECORDS + 3);
 	free(keys);
 }
 END_TEST
@@ -228,7 +219,8 @@ START_TEST(removing_in_any_order_shrinks_the_tree_to_nothing)
 			expect_leaves(rest, left - 1);
 			free(rest);
 		}
-		if (left == 2) /* one leaf is left, and at most the node that a removal did not look into */
+		if (left ==
+			2) /* one leaf is left, and at most the node that a removal did not look into */
 			ck_assert_uint_le(inode->fork.btree.height, 1);
 	}
 	ck_assert_uint_eq(inode->nr_blocks, 0);
@@ -243,15 +235,15 @@ START_TEST(a_removed_tree_gives_all_its_blocks_back)
 	struct fs_statfs before, after;
 	uint64_t *keys = numbers(LEAVES);
 
-	ck_assert_int_eq(fs_sync(thread), 0);
-	fs_statfs(fs, &before);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+	fs_statfs(m.fs, &before);
 	plant();
 	for (unsigned i = 1; i < LEAVES; i++)
 		add(keys[i]);
 	for (unsigned i = 0; i < LEAVES; i++)
 		drop(keys[i]);
-	ck_assert_int_eq(fs_sync(thread), 0);
-	fs_statfs(fs, &after);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+	fs_statfs(m.fs, &after);
 	ck_assert_uint_eq(after.free_blocks, before.free_blocks);
 	free(keys);
 }
@@ -294,7 +286,7 @@ START_TEST(a_leaf_cannot_be_added_for_a_key_outside_the_range)
 	add(100);
 	add(200);
 	begin();
-	ck_assert_int_eq(btree_find(thread, &tree, 150, &path), 0);
+	ck_assert_int_eq(btree_find(m.t, &tree, 150, &path), 0);
 	ck_assert_int_eq(btree_add_leaf(&handle, &tree, &path, 100, &b), -EUCLEAN);
 	ck_assert_int_eq(btree_add_leaf(&handle, &tree, &path, 200, &b), -EUCLEAN);
 	btree_path_put(&path);
@@ -308,14 +300,14 @@ static struct node_disk *root_node(struct btree_path *path)
 	plant();
 	for (unsigned i = 1; i < 100; i++)
 		add(i * 10ULL);
-	ck_assert_int_eq(btree_find(thread, &tree, 555, path), 0);
+	ck_assert_int_eq(btree_find(m.t, &tree, 555, path), 0);
 	return (struct node_disk *)path->node[0]->data;
 }
 
 static void expect_refused(struct btree_path *path)
 {
 	btree_path_put(path);
-	ck_assert_int_eq(btree_find(thread, &tree, 555, path), -EUCLEAN);
+	ck_assert_int_eq(btree_find(m.t, &tree, 555, path), -EUCLEAN);
 	ck_assert_ptr_null(path->leaf);
 	ck_assert_ptr_null(path->node[0]);
 }
@@ -351,7 +343,8 @@ START_TEST(a_node_with_keys_out_of_order_is_refused)
 {
 	struct btree_path path;
 
-	root_node(&path)->rec[55].key = le64_of(_i == 0 ? 1 : 100000); /* the search for 555 meets it */
+	root_node(&path)->rec[55].key =
+		le64_of(_i == 0 ? 1 : 100000); /* the search for 555 meets it */
 	expect_refused(&path);
 }
 END_TEST
@@ -361,7 +354,7 @@ START_TEST(a_child_outside_the_filesystem_is_refused)
 	struct btree_path path;
 	struct node_disk *n = root_node(&path);
 
-	n->rec[path.index[0]].child = le64_of(_i == 0 ? 0 : fs->nr_blocks);
+	n->rec[path.index[0]].child = le64_of(_i == 0 ? 0 : m.fs->nr_blocks);
 	expect_refused(&path);
 }
 END_TEST
@@ -382,14 +375,15 @@ START_TEST(a_tree_too_high_is_refused)
 
 	plant();
 	inode->fork.btree.height = BTREE_HEIGHT_MAX + 1;
-	ck_assert_int_eq(btree_find(thread, &tree, 0, &path), -EUCLEAN);
+	ck_assert_int_eq(btree_find(m.t, &tree, 0, &path), -EUCLEAN);
 }
 END_TEST
 
 static Suite *btree_suite(void)
 {
 	Suite *s = suite_create("btree");
-	TCase *grow = tcase_create("grow and shrink"), *tall = tcase_create("tall"), *lies = tcase_create("lies");
+	TCase *grow = tcase_create("grow and shrink"), *tall = tcase_create("tall"),
+	      *lies = tcase_create("lies");
 
 	tcase_set_timeout(grow, 60);
 	tcase_add_checked_fixture(grow, setup, teardown);
@@ -417,11 +411,5 @@ static Suite *btree_suite(void)
 
 int main(void)
 {
-	SRunner *r = srunner_create(btree_suite());
-	int failed;
-
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(btree_suite());
 }
