@@ -28,7 +28,7 @@ FUSE_SRC := fusefs/ops.c fusefs/session.c
 DRIVER_SRC := $(sort $(wildcard driver/*.c))
 FUSEFS_SRC := $(filter-out $(FUSE_SRC),$(sort $(wildcard fusefs/*.c)))
 CMD_SRC := $(sort $(wildcard cmd/*.c))
-CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c),$(CMD_SRC))
+CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c) $(PROGRAMS:%=cmd/%_%),$(CMD_SRC))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 UNIT_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_SHARED := $(MODEL_SRC) $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/*.c)))
@@ -52,14 +52,20 @@ $(O)/san/obj/%.o: %.c | deps
 	$(call say,CC)
 	$(Q)$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
 
-# Programs: cmd/NAME.c and everything they share.
-$(PROGRAMS:%=$(O)/%): $(O)/%: $(O)/obj/cmd/%.o $(call obj,$(CMD_SHARED) $(FUSE_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
+# All that has no main(): a program takes what it uses.
+$(O)/vblkfs.a: $(call obj,$(CMD_SHARED) $(FUSE_SRC) $(DRIVER_SRC) $(FUSEFS_SRC))
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# Programs: cmd/NAME.c and its parts, cmd/NAME_*.c.
+.SECONDEXPANSION:
+$(PROGRAMS:%=$(O)/%): $(O)/%: $$(call obj,cmd/$$*.c $$(wildcard cmd/$$*_*.c)) $(O)/vblkfs.a
 	$(call say,LINK)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ -Wl,--as-needed $(DEP_LIBS)
 $(O)/umount.fuse.vblkfs: $(O)/vblkfs
 	ln -sf vblkfs $@
 
-$(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(call obj,$(DRIVER_SRC) $(FUSEFS_SRC))
+$(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(O)/vblkfs.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)

@@ -352,6 +352,9 @@ static int read_super(struct fs *fs, struct raw *raw)
 		return err < 0 ? err : -EUCLEAN;
 	}
 	take_geometry(fs, raw->sb);
+	if (le32_get(raw->sb->state) &
+		STATE_ERRORS) /* super_mark_errors(): an older image in the journal lacks it */
+		atomic_store(&fs->errors_seen, true);
 	return check_features(fs, raw->sb);
 }
 
@@ -375,11 +378,28 @@ static int write_super_home(struct fs *fs, struct raw *raw)
 	return err;
 }
 
+void super_mark_errors(struct fs *fs, struct blk_queue *q)
+{
+	struct fs_thread t = {.fs = fs, .q = q};
+	struct super_disk *sb = cache_page_alloc(fs);
+
+	if (sb == NULL)
+		return;
+	if (cache_read_raw(&t, SUPER_BLOCK, 1, sb) == 0 &&
+		super_check(sb, SUPER_BLOCK, fs->nr_blocks) == NULL) {
+		sb->state = le32_of(le32_get(sb->state) | STATE_ERRORS);
+		block_seal(sb);
+		(void)cache_write_raw(q, SUPER_BLOCK, 1, sb);
+		(void)blk_do(q, BLK_FLUSH, 0, 0, NULL);
+	}
+	cache_page_free(fs, sb);
+}
+
 static int mark_mounted(struct fs *fs, struct raw *raw)
 {
 	struct super_disk *sb = (struct super_disk *)fs->super->data;
 
-	if (le32_get(sb->state) & STATE_ERRORS)
+	if (le32_get(sb->state) & STATE_ERRORS || atomic_load(&fs->errors_seen))
 		syslog(LOG_WARNING, "%s: errors were seen in this filesystem: run fsck.vblkfs",
 			fs->disk_name);
 	sb->state = le32_of(le32_get(sb->state) & ~STATE_CLEAN);
@@ -551,6 +571,11 @@ void fs_get_ident(struct fs *fs, struct fs_ident *out)
 	*out = (struct fs_ident){.dirty = !fs->read_only, .nr_blocks = fs->nr_blocks};
 	memcpy(out->uuid, fs->uuid, sizeof(out->uuid));
 	memcpy(out->label, fs->label, sizeof(out->label));
+}
+
+void fs_statfs(struct fs *fs, struct fs_statfs *out)
+{
+	alloc_statfs(fs, out);
 }
 
 void fs_get_stats(struct fs *fs, struct fs_stats *out)
