@@ -3,8 +3,9 @@
  * Invariants
  *  1. One process at a time: the lock file is locked before /dev/uioN is opened, because a close of it, by anyone, makes the kernel
  *     turn bus mastering off under the owner.
- *  2. The command register is shared with the kernel's interrupt handler, which sets Interrupt Disable: only single bytes of it are
- *     written, bus mastering at offset 4, Interrupt Disable at offset 5.
+ *  2. The command register is shared with the kernel's interrupt handler, which sets Interrupt Disable. So it is never read, changed and written
+ *     back: bus mastering is written as the byte at offset 4, Interrupt Disable with the whole word, whose other bits are ours and known. (The
+ *     byte at offset 5 would do on real hardware; QEMU before 9.2 does not move the line then: interrupts get lost, or never end.)
  *  3. /dev/uioN stays open as long as queues may run: its close, by death too, ends the function's DMA.
  *  4. DMA memory begins with the first dma_alloc(), after the device's reset: what a dead owner left is not touched before. */
 #include <dirent.h>
@@ -28,11 +29,10 @@
 #define RUN_DIR           "/run/vblkfs"
 #define DRIVER            "uio_pci_generic"
 #define PCI_VENDOR        0x00
-#define PCI_COMMAND_LOW   0x04
-#define PCI_COMMAND_HIGH  0x05
+#define PCI_COMMAND       0x04
 #define PCI_INTERRUPT_PIN 0x3d
-#define COMMAND_MASTER    0x04 /* in the low byte */
-#define COMMAND_NO_INTX   0x04 /* in the high byte */
+#define COMMAND_MASTER    0x0004
+#define COMMAND_NO_INTX   0x0400
 
 struct uio {
 	struct hw hw;
@@ -41,7 +41,8 @@ struct uio {
 	pthread_mutex_t dma_lock; /* guards its creation */
 	int lock_fd;
 	int uio_fd;
-	uint8_t command_high; /* without Interrupt Disable */
+	pthread_mutex_t command_lock;
+	uint16_t command; /* the register, as we want it, without Interrupt Disable */
 };
 
 static struct uio *to_uio(struct hw *hw)
@@ -155,21 +156,26 @@ static int uio_irq_wait(struct hw *hw, int wake_fd)
 	}
 }
 
-static int write_command_high(struct uio *u, uint8_t bits)
+static int write_command(struct uio *u, uint16_t bits)
 {
-	uint8_t val = u->command_high | bits;
+	uint16_t val;
+	int err;
 
-	return pcif_cfg_write(u->func, PCI_COMMAND_HIGH, &val, 1);
+	pthread_mutex_lock(&u->command_lock);
+	val = htole16(u->command | bits);
+	err = pcif_cfg_write(u->func, PCI_COMMAND, &val, 2);
+	pthread_mutex_unlock(&u->command_lock);
+	return err;
 }
 
 static int uio_irq_unmask(struct hw *hw)
 {
-	return write_command_high(to_uio(hw), 0);
+	return write_command(to_uio(hw), 0);
 }
 
 static int uio_irq_mask(struct hw *hw)
 {
-	return write_command_high(to_uio(hw), COMMAND_NO_INTX);
+	return write_command(to_uio(hw), COMMAND_NO_INTX);
 }
 
 /* --- the function as a whole --- */
@@ -177,18 +183,19 @@ static int uio_irq_mask(struct hw *hw)
 static int uio_bus_master(struct hw *hw, bool on)
 {
 	struct uio *u = to_uio(hw);
-	uint8_t val;
-	int err = pcif_cfg_read(u->func, PCI_COMMAND_LOW, &val, 1);
+	uint8_t low;
+	int err;
 
-	if (err < 0)
-		return err;
-	val = (uint8_t)(on ? val | COMMAND_MASTER : val & ~COMMAND_MASTER);
-	err = pcif_cfg_write(u->func, PCI_COMMAND_LOW, &val, 1);
+	pthread_mutex_lock(&u->command_lock);
+	u->command = (uint16_t)(on ? u->command | COMMAND_MASTER : u->command & ~COMMAND_MASTER);
+	low = (uint8_t)u->command;
+	err = pcif_cfg_write(u->func, PCI_COMMAND, &low, 1);
+	pthread_mutex_unlock(&u->command_lock);
 	if (err == 0)
-		err = pcif_cfg_read(u->func, PCI_COMMAND_LOW, &val, 1);
+		err = pcif_cfg_read(u->func, PCI_COMMAND, &low, 1);
 	if (err < 0)
 		return err;
-	return !!(val & COMMAND_MASTER) == on ? 0 : -EIO;
+	return !!(low & COMMAND_MASTER) == on ? 0 : -EIO;
 }
 
 static int uio_function_reset(struct hw *hw)
@@ -216,6 +223,7 @@ static void uio_close(struct hw *hw)
 	pcif_close(u->func);
 	close(u->lock_fd);
 	pthread_mutex_destroy(&u->dma_lock);
+	pthread_mutex_destroy(&u->command_lock);
 	free(u);
 }
 
@@ -410,13 +418,14 @@ static bool iommu_translates(const char *address)
 static int read_registers(const struct reason *why, struct uio *u)
 {
 	uint8_t pin;
-	int err = pcif_cfg_read(u->func, PCI_COMMAND_HIGH, &u->command_high, 1);
+	uint16_t command;
+	int err = pcif_cfg_read(u->func, PCI_COMMAND, &command, 2);
 
 	if (err == 0)
 		err = pcif_cfg_read(u->func, PCI_INTERRUPT_PIN, &pin, 1);
 	if (err < 0)
 		return fail_errno(why, err, "its configuration space can't be read");
-	u->command_high &= (uint8_t)~COMMAND_NO_INTX;
+	u->command = (uint16_t)(le16toh(command) & ~(COMMAND_NO_INTX | COMMAND_MASTER));
 	u->hw.has_irq = pin != 0;
 	u->hw.iommu_translates = iommu_translates(why->address);
 	return 0;
@@ -433,6 +442,7 @@ int hw_uio_open(const char *address, struct hw **out, char *err_text, size_t err
 	u->hw.ops = &uio_ops;
 	(void)snprintf(u->hw.name, sizeof(u->hw.name), "%s", address);
 	pthread_mutex_init(&u->dma_lock, NULL);
+	pthread_mutex_init(&u->command_lock, NULL);
 	err = open_function(&why, u);
 	if (err < 0)
 		goto free_uio;
@@ -459,6 +469,7 @@ close_function:
 	pcif_close(u->func);
 free_uio:
 	pthread_mutex_destroy(&u->dma_lock);
+	pthread_mutex_destroy(&u->command_lock);
 	free(u);
 	return err;
 }
