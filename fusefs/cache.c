@@ -441,21 +441,37 @@ int cache_get(
 	return 0;
 }
 
+/* As find_or_insert(), but no read is in flight: one of a stale copy may be, and fail. */
+static struct entry *find_or_insert_quiet(struct cache *c, struct shard *s, uint64_t block)
+{
+	struct entry *e;
+	bool is_new;
+
+	while ((e = find_or_insert(c, s, block, &is_new)) != NULL) {
+		if (is_new || wait_read(s, e) == 0)
+			return e;
+		if (unref(s, e)) {
+			pthread_mutex_unlock(&s->lock);
+			entry_destroy(e);
+		} else {
+			pthread_mutex_unlock(&s->lock);
+		}
+	}
+	return NULL;
+}
+
 int cache_get_new(
 	struct tx_handle *h, uint64_t block, enum block_type type, uint64_t owner, struct buf **out)
 {
 	struct fs *fs = h->t->fs;
 	struct shard *s = shard_of(fs->cache, block);
 	struct entry *e;
-	bool is_new;
 	int err;
 
 	assert(block < fs->nr_blocks);
-	e = find_or_insert(fs->cache, s, block, &is_new);
+	e = find_or_insert_quiet(fs->cache, s, block);
 	if (e == NULL)
 		return -ENOMEM;
-	if (!is_new) /* a stale copy; a read of it may even be in flight, and fail */
-		(void)wait_read(s, e);
 	e->state = VALID;
 	e->any_owner = false;
 	e->buf.type = type;

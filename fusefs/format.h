@@ -15,7 +15,7 @@
  *     no other group).
  *  4. The last group may be short; a rest too short for its own tables and 64 blocks belongs to no group.
  *  5. Bitmaps and inode tables are initialised on first use: group_disk.flags and .inodes_ready say how far. What is not
- *     initialised is never read.
+ *     initialised is never read: it may hold anything.
  *  6. Inode number I (1 up) is in group (I - 1) / inodes_per_group, slot (I - 1) % inodes_per_group.
  *  7. A block of the block bitmap is allocated to exactly one use. */
 #ifndef VBLKFS_FORMAT_H
@@ -113,13 +113,12 @@ static_assert(offsetof(struct super_disk, label) == 216, "format");
 #define GROUP_BITMAP   3U  /* B blocks; then I of the inode bitmap, T of the inode table */
 #define GROUP_DATA_MIN 64U /* a last group has at least so many blocks after its tables */
 
-#define GROUP_BLOCKS_DEFAULT  262144U /* 1 GiB */
-#define GROUP_BLOCKS_MIN      2048U   /* a power of two, in this range */
-#define GROUP_BLOCKS_MAX      1048576U
-#define FS_BLOCKS_MIN         4096U /* the smallest filesystem: 16 MiB */
-#define JOURNAL_BLOCKS_MIN    1024U /* 4 MiB */
-#define GROUP_F_BITMAP_READY  1U    /* the block bitmap's blocks are initialised */
-#define GROUP_F_IBITMAP_READY 2U    /* the inode bitmap's blocks are initialised */
+#define GROUP_BLOCKS_DEFAULT 262144U /* 1 GiB */
+#define GROUP_BLOCKS_MIN     2048U   /* a power of two, in this range */
+#define GROUP_BLOCKS_MAX     262144U
+#define FS_BLOCKS_MIN        4096U /* the smallest filesystem: 16 MiB */
+#define JOURNAL_BLOCKS_MIN   1024U /* 4 MiB */
+#define GROUP_F_BITMAP_READY 1U    /* the block bitmap's blocks are initialised */
 struct group_disk {
 	struct block_head head;
 	le32 group;
@@ -127,11 +126,14 @@ struct group_disk {
 	le32 nr_blocks; /* this group's; less than group_blocks only in the last */
 	le32 free_blocks;
 	le32 free_inodes;
-	le32 inodes_ready; /* inode table: slots below this are in initialised blocks; a multiple of INODES_PER_BLOCK */
+	le32 inodes_ready; /* slots below this are in initialised blocks of the inode table; a multiple of INODES_PER_BLOCK */
 	le32 nr_dirs; /* directories among its inodes */
 	uint8_t pad[4004];
 };
 static_assert(sizeof(struct group_disk) == 4096, "format");
+
+/* Of the inode bitmap those blocks are initialised that have bits of slots below inodes_ready. Numbers are given from the lowest free
+ * one up, so no slot from inodes_ready on is in use. */
 
 /* Relative block 1 of these holds a copy of the superblock, as of mkfs or the last change of its fixed fields. */
 static inline bool format_has_super_copy(uint32_t group)
@@ -324,7 +326,7 @@ static_assert(sizeof(struct journal_head_disk) == 4096, "format");
 
 struct journal_tag {
 	le64 block; /* home */
-	le32 crc;   /* crc32c of the image, all of it */
+	le32 crc;   /* the image's own head.crc, repeated */
 	le32 pad;
 };
 #define JOURNAL_TAGS    ((BLOCK_PAYLOAD - 8U) / 16U)

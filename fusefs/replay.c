@@ -28,6 +28,12 @@ struct last { /* of a block: its newest image, and its newest revoke */
 	UT_hash_handle hh;
 };
 
+struct home_write {         /* of one block of the window */
+	struct blk_req req; /* first */
+	struct iovec iov;
+	struct replay *r;
+};
+
 struct list {
 	void *v;
 	size_t nr, max;
@@ -50,6 +56,9 @@ struct replay {
 	uint8_t *window;    /* WINDOW_BLOCKS of the ring */
 	uint64_t window_at; /* index of its first; 0: empty */
 	uint32_t window_nr;
+	struct home_write write[WINDOW_BLOCKS];
+	unsigned nr_in_flight; /* of them; the window stays meanwhile */
+	int write_err;
 };
 
 static int list_add(struct list *l, const void *item, size_t bytes)
@@ -69,6 +78,13 @@ static int list_add(struct list *l, const void *item, size_t bytes)
 
 /* --- reading the ring --- */
 
+static int wait_writes(struct replay *r)
+{
+	while (r->nr_in_flight > 0)
+		(void)blk_wait(r->t->q, -1);
+	return r->write_err;
+}
+
 static int look(struct replay *r, uint64_t index, uint8_t **out)
 {
 	int err;
@@ -76,6 +92,9 @@ static int look(struct replay *r, uint64_t index, uint8_t **out)
 	if (r->window_at == 0 || index < r->window_at || index >= r->window_at + r->window_nr) {
 		uint64_t nr = r->ring - index + 1;
 
+		err = wait_writes(r);
+		if (err < 0)
+			return err;
 		r->window_at = 0;
 		r->window_nr = (uint32_t)(nr < WINDOW_BLOCKS ? nr : WINDOW_BLOCKS);
 		err = cache_read_raw(r->t, r->fs->journal_start + index, r->window_nr, r->window);
@@ -269,8 +288,18 @@ static bool is_wanted(struct replay *r, const struct image *image)
 	return last != NULL && last->index == image->index && image->sequence > last->revoked;
 }
 
+static void home_done(struct blk_req *req, int err)
+{
+	struct replay *r = ((struct home_write *)req)->r;
+
+	r->nr_in_flight--;
+	if (err < 0 && r->write_err == 0)
+		r->write_err = err;
+}
+
 static int bring_home(struct replay *r, const struct image *image)
 {
+	struct home_write *w;
 	uint8_t *data;
 	int err;
 
@@ -279,18 +308,29 @@ static int bring_home(struct replay *r, const struct image *image)
 		return err;
 	if (r->fs->read_only)
 		return cache_pin(r->fs, image->block, data);
-	return cache_write_raw(r->t->q, image->block, 1, data);
+	w = &r->write[image->index - r->window_at];
+	w->r = r;
+	w->iov = (struct iovec){.iov_base = data, .iov_len = BLOCK_BYTES};
+	block_req(&w->req, BLK_WRITE, image->block, 1, &w->iov, 1);
+	w->req.done = home_done;
+	r->nr_in_flight++;
+	err = blk_submit(r->t->q, &w->req);
+	if (err < 0)
+		home_done(&w->req, err);
+	return err;
 }
 
 static int bring_all_home(struct replay *r)
 {
 	const struct image *images = r->images.v;
 	int err = 0;
+	int write_err;
 
 	for (size_t i = 0; i < r->nr_taken && err == 0; i++)
 		if (is_wanted(r, &images[i]))
 			err = bring_home(r, &images[i]);
-	return err;
+	write_err = wait_writes(r);
+	return err < 0 ? err : write_err;
 }
 
 /* --- all of it --- */
@@ -354,17 +394,24 @@ static void free_lists(struct replay *r)
 
 int tx_replay(struct fs_thread *t)
 {
-	struct replay r = {.fs = t->fs, .t = t, .ring = t->fs->journal_blocks - 1};
-	int err;
+	struct replay *r = calloc(1, sizeof(*r));
+	int err = -ENOMEM;
 
-	r.window = blk_dma_alloc(t->fs->dev, WINDOW_BLOCKS * BLOCK_BYTES);
-	if (r.window == NULL)
-		return -ENOMEM;
-	err = replay(&r);
+	if (r == NULL)
+		return err;
+	r->fs = t->fs;
+	r->t = t;
+	r->ring = t->fs->journal_blocks - 1;
+	r->window = blk_dma_alloc(t->fs->dev, WINDOW_BLOCKS * BLOCK_BYTES);
+	if (r->window == NULL)
+		goto free_replay;
+	err = replay(r);
 	if (err < 0 && err != -EUCLEAN)
 		syslog(LOG_ERR, "%s: cannot replay the journal: %s", t->fs->disk_name,
 			strerror(-err));
-	free_lists(&r);
-	blk_dma_free(t->fs->dev, r.window, WINDOW_BLOCKS * BLOCK_BYTES);
+	free_lists(r);
+	blk_dma_free(t->fs->dev, r->window, WINDOW_BLOCKS * BLOCK_BYTES);
+free_replay:
+	free(r);
 	return err;
 }

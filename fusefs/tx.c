@@ -21,6 +21,7 @@
 #include "checkpoint.h"
 #include "journal.h"
 #include "orphan.h"
+#include "super.h"
 
 #define COMMIT_S_DEFAULT 5U
 #define SPACE_TRIES      8U /* commits that tx_begin() waits for when space is short */
@@ -52,6 +53,7 @@ struct txs {
 	struct blk_queue *q;
 	struct journal *journal;
 	struct checkpoint *checkpoint;
+	bool errors_marked; /* on the disk */
 };
 
 static uint64_t now_ms(void)
@@ -153,15 +155,15 @@ static int reserve(struct fs_thread *t, uint64_t nr, bool may_use_reserve)
 	struct fs *fs = t->fs;
 	int err = alloc_reserve(fs, nr, may_use_reserve);
 
-	for (unsigned i = 0; err == -ENOSPC && i < SPACE_TRIES; i++) {
-		int sync_err;
+	/* Who frees must not wait for the thread that frees: it may be that thread. */
+	if (err == -ENOSPC && !may_use_reserve && fs->orphans != NULL) {
+		orphans_wait(t);
+		err = alloc_reserve(fs, nr, may_use_reserve);
+	}
+	for (unsigned i = 0; err == -ENOSPC && i < SPACE_TRIES && alloc_awaiting_commit(fs) > 0;
+		i++) {
+		int sync_err = tx_sync_wait(t, UINT64_MAX);
 
-		/* Who frees must not wait for the thread that frees: it may be that thread. */
-		if (i == 0 && !may_use_reserve && fs->orphans != NULL)
-			orphans_wait(t);
-		else if (alloc_awaiting_commit(fs) == 0)
-			break;
-		sync_err = tx_sync_wait(t, UINT64_MAX);
 		if (sync_err < 0)
 			return sync_err;
 		err = alloc_reserve(fs, nr, may_use_reserve);
@@ -169,11 +171,13 @@ static int reserve(struct fs_thread *t, uint64_t nr, bool may_use_reserve)
 	return err;
 }
 
-static bool has_room(const struct txs *txs, const struct tx *tx, uint32_t nr_join)
+/* Would NR_JOIN more blocks fit into TX, on top of PROMISED ones? */
+static bool has_room(
+	const struct txs *txs, const struct tx *tx, uint32_t promised, uint32_t nr_join)
 {
 	uint32_t max = journal_tx_max(txs->journal);
 
-	return tx->nr_blocks + tx->credits + nr_join <= max && tx->nr_freed_metadata <= max;
+	return tx->nr_blocks + promised + nr_join <= max && tx->nr_freed_metadata <= max;
 }
 
 static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *h)
@@ -183,19 +187,20 @@ static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *
 	pthread_mutex_lock(&txs->lock);
 	for (;;) {
 		struct tx *tx = txs->running;
+		bool is_open = tx != NULL && !tx->closing;
 
 		err = fs_may_write(t->fs);
 		if (err < 0)
 			break;
-		if (tx != NULL && !tx->closing && has_room(txs, tx, h->nr_join)) {
+		if (is_open && has_room(txs, tx, tx->credits, h->nr_join)) {
 			tx->nr_handles++;
 			tx->credits += h->nr_join;
 			h->tx = tx;
 			break;
 		}
-		if (tx != NULL && !tx->closing &&
-			!is_empty(tx)) /* else handles that end give credits back */
-			ask_commit(txs);
+		if (is_open && !has_room(txs, tx, 0, h->nr_join))
+			ask_commit(
+				txs); /* else handles that end will give back what they did not use */
 		wait_change(txs, t);
 	}
 	pthread_mutex_unlock(&txs->lock);
@@ -280,8 +285,6 @@ static void add_block(struct txs *txs, struct tx *tx, struct tx_block *tb)
 		tx->dirty_at_ms = now_ms();
 		blk_wake(txs->q); /* to look at the clock from now on */
 	}
-	if (tx->nr_blocks == journal_tx_max(txs->journal) / 2)
-		ask_commit(txs); /* before it is full and handles have to wait */
 	pthread_mutex_unlock(&txs->lock);
 }
 
@@ -323,6 +326,8 @@ int tx_join(struct tx_handle *h, struct buf *b)
 		h->nr_join--;
 		pthread_mutex_lock(&txs->lock);
 		h->tx->credits--;
+		if (h->tx->nr_blocks > journal_tx_max(txs->journal) / 2)
+			ask_commit(txs); /* before it is full and handles have to wait */
 		pthread_mutex_unlock(&txs->lock);
 	}
 	return err;
@@ -582,19 +587,22 @@ static int update_super(struct fs *fs, struct tx *tx)
 {
 	struct super_disk *sb = (struct super_disk *)fs->super->data;
 	uint64_t free_blocks, free_inodes;
+	uint32_t state = le32_get(sb->state) | (atomic_load(&fs->errors_seen) ? STATE_ERRORS : 0);
 	bool is_first;
 	int err;
 
+	alloc_counters(fs, &free_blocks, &free_inodes);
+	if (free_blocks == le64_get(sb->free_blocks) && free_inodes == le64_get(sb->free_inodes) &&
+		state == le32_get(sb->state))
+		return 0;
 	err = join_tx(fs, tx, fs->super, &is_first);
 	if (err < 0)
 		return err;
-	alloc_counters(fs, &free_blocks, &free_inodes);
 	pthread_mutex_lock(&fs->super->lock);
 	sb->free_blocks = le64_of(free_blocks);
 	sb->free_inodes = le64_of(free_inodes);
 	sb->write_time = le64_of((uint64_t)time(NULL));
-	if (atomic_load(&fs->errors_seen))
-		sb->state = le32_of(le32_get(sb->state) | STATE_ERRORS);
+	sb->state = le32_of(state);
 	pthread_mutex_unlock(&fs->super->lock);
 	return 0;
 }
@@ -687,6 +695,9 @@ static void committed(struct txs *txs, struct tx *tx, uint64_t us)
 	atomic_store(&txs->committed, tx->sequence);
 	release_freed(txs->fs, tx);
 	checkpoint_add(txs->checkpoint, tx);
+	if (txs->running == NULL &&
+		journal_has_room(txs->journal, NULL)) /* it was smaller than it might have been */
+		(void)open_next(txs, NULL);
 }
 
 /* Make the running transaction durable, and the file data written before. */
@@ -758,7 +769,7 @@ static void step_checkpoint(struct txs *txs, bool all)
 		(void)fs_abort(txs->fs, err, "bring committed blocks home");
 }
 
-enum job { JOB_NONE, JOB_SYNC, JOB_COMMIT, JOB_CHECKPOINT, JOB_STOP };
+enum job { JOB_NONE, JOB_SYNC, JOB_MARK_ERRORS, JOB_COMMIT, JOB_CHECKPOINT, JOB_STOP };
 
 struct plan {
 	enum job job;
@@ -815,7 +826,10 @@ static struct plan make_plan(struct txs *txs)
 	plan.all = txs->stop || txs->hurry;
 	if (txs->syncs != NULL) {
 		plan.job = JOB_SYNC;
-	} else if (!atomic_load(&txs->fs->shut)) {
+	} else if (atomic_load(&txs->fs->shut)) {
+		if (atomic_load(&txs->fs->errors_seen) && !txs->errors_marked)
+			plan.job = JOB_MARK_ERRORS;
+	} else {
 		plan.timeout_ms = commit_in_ms(txs);
 		if (plan.timeout_ms == 0)
 			plan.job = JOB_COMMIT;
@@ -838,6 +852,10 @@ static void *commit_main(void *arg)
 		switch (plan.job) {
 		case JOB_SYNC:
 			serve_syncs(txs);
+			break;
+		case JOB_MARK_ERRORS:
+			super_mark_errors(txs->fs, txs->q);
+			txs->errors_marked = true;
 			break;
 		case JOB_COMMIT:
 			(void)commit(txs);

@@ -105,7 +105,8 @@ Suite *suite(void)
 	TCase *tc = tcase_create("cuts");
 
 	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, a_cut_anywhere_leaves_a_committed_state_with_all_that_was_synced, CUT_ALL, CUT_TORN);
+	tcase_add_loop_test(tc, a_cut_anywhere_leaves_a_committed_state_with_all_that_was_synced,
+		CUT_ALL, CUT_TORN);
 	suite_add_tcase(s, tc);
 	return s;
 }
