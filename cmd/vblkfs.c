@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -506,9 +507,11 @@ static int detach_dead_mount(const char *dir)
 
 static int find_dir(struct program *p)
 {
+	struct statvfs vfs;
 	struct stat st;
 
-	while (stat(p->given_dir, &st) < 0) {
+	/* Not stat(): of a dead mount the kernel still knows the root's attributes. */
+	while (statvfs(p->given_dir, &vfs) < 0) {
 		int err = -errno;
 
 		if (err == -ENOTCONN)
@@ -516,6 +519,8 @@ static int find_dir(struct program *p)
 		if (err < 0)
 			return err;
 	}
+	if (stat(p->given_dir, &st) < 0)
+		return -errno;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
 	return realpath(p->given_dir, p->dir) == NULL ? -errno : 0;
