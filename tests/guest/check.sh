@@ -40,7 +40,7 @@ make_disk() { # FILE SPEC; prints the argument of --disk
 run_file() { # FILE [TEST...]
 	local file=$1 options=() disk n=0 spec
 	shift
-	read -ra options < <(head_lines "$file" guest | tr '\n' ' ')
+	read -ra options < <(head_lines "$file" guest | paste -sd ' ')
 	while read -r spec; do
 		disk=$(make_disk "$work/disk$n.img" "$spec")
 		options+=(--disk "$disk")
