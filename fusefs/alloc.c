@@ -86,7 +86,7 @@ static const char *header_fault(const struct fs *fs, uint32_t group, const struc
 
 	if (le32_get(d->group) != group)
 		return "wrong group number";
-	if ((le32_get(d->flags) & ~(GROUP_F_BITMAP_READY | GROUP_F_IBITMAP_READY)) != 0)
+	if ((le32_get(d->flags) & ~GROUP_F_BITMAP_READY) != 0)
 		return "unknown flags";
 	if (le32_get(d->nr_blocks) != nr)
 		return "wrong number of blocks";
@@ -97,8 +97,6 @@ static const char *header_fault(const struct fs *fs, uint32_t group, const struc
 	if (le32_get(d->inodes_ready) > fs->inodes_per_group ||
 		le32_get(d->inodes_ready) % INODES_PER_BLOCK != 0)
 		return "wrong count of initialised inodes";
-	if (le32_get(d->inodes_ready) > 0 && (le32_get(d->flags) & GROUP_F_IBITMAP_READY) == 0)
-		return "inodes without a bitmap of them";
 	return NULL;
 }
 
@@ -168,9 +166,11 @@ static const char *map_fault(
 	return NULL;
 }
 
-static bool is_ready(const struct buf *header, uint32_t flag)
+static bool is_bitmap_ready(const struct buf *header)
 {
-	return (le32_get(((const struct group_disk *)header->data)->flags) & flag) != 0;
+	const struct group_disk *d = (const struct group_disk *)header->data;
+
+	return (le32_get(d->flags) & GROUP_F_BITMAP_READY) != 0;
 }
 
 static int load_map(struct fs_thread *t, uint32_t group, struct group *g)
@@ -188,7 +188,7 @@ static int load_map(struct fs_thread *t, uint32_t group, struct group *g)
 	err = get_header(t, group, &header);
 	if (err < 0)
 		goto free_map;
-	if (is_ready(header, GROUP_F_BITMAP_READY))
+	if (is_bitmap_ready(header))
 		err = map_read(t, group, map);
 	else
 		map_fresh(t->fs, group, map);
@@ -230,26 +230,6 @@ static int init_bitmap(
 	return 0;
 }
 
-static int init_ibitmap(struct tx_handle *h, uint32_t group, struct buf *header)
-{
-	struct group_disk *d = (struct group_disk *)header->data;
-	struct fs *fs = h->t->fs;
-
-	for (uint32_t i = 0; i < fs->ibitmap_blocks; i++) {
-		uint32_t left = fs->inodes_per_group - i * BITMAP_BITS;
-		struct buf *b;
-		int err = cache_get_new(h, ibitmap_block(fs, group, i), BT_INODE_BITMAP, group, &b);
-
-		if (err < 0)
-			return err;
-		if (left < BITMAP_BITS)
-			bits_set(((struct bitmap_disk *)b->data)->bits, left, BITMAP_BITS);
-		cache_put(b);
-	}
-	d->flags = le32_of(le32_get(d->flags) | GROUP_F_IBITMAP_READY);
-	return 0;
-}
-
 /* The header of GROUP, joined, and one block of its block bitmap, joined. */
 static int join_bitmap(struct tx_handle *h, uint32_t group, const struct group *g, uint32_t index,
 	struct buf **header, struct buf **bitmap)
@@ -261,7 +241,7 @@ static int join_bitmap(struct tx_handle *h, uint32_t group, const struct group *
 	if (err < 0)
 		return err;
 	err = tx_join(h, *header);
-	if (err == 0 && !is_ready(*header, GROUP_F_BITMAP_READY))
+	if (err == 0 && !is_bitmap_ready(*header))
 		err = init_bitmap(h, group, g, *header);
 	if (err < 0)
 		goto put_header;
@@ -537,78 +517,94 @@ void alloc_release(struct fs *fs, uint64_t start, uint32_t nr)
 
 /* --- inode numbers */
 
-/* The lowest free slot of the group, and its bitmap block. -ENOENT: none. */
-static int find_inode(
-	struct fs_thread *t, uint32_t group, struct group *g, uint32_t *slot, struct buf **out)
+/* The lowest free slot of those below inodes_ready, where the bitmap is initialised; inodes_ready when there is none. */
+static int find_inode(struct fs_thread *t, uint32_t group, struct group *g, uint32_t *slot)
 {
-	struct fs *fs = t->fs;
-	uint32_t from = g->first_free_inode;
+	uint32_t at = g->first_free_inode;
 
-	for (uint32_t i = from / BITMAP_BITS; i < fs->ibitmap_blocks; i++) {
-		uint32_t first = i == from / BITMAP_BITS ? from % BITMAP_BITS : 0;
+	while (at < g->inodes_ready) {
+		uint32_t base = at / BITMAP_BITS * BITMAP_BITS;
+		uint32_t left = g->inodes_ready - base;
+		uint32_t end = left < BITMAP_BITS ? left : BITMAP_BITS;
 		struct buf *b;
 		uint32_t bit;
 		int err;
 
-		err = cache_get(t, ibitmap_block(fs, group, i), BT_INODE_BITMAP, group, &b);
+		err = cache_get(t, ibitmap_block(t->fs, group, at / BITMAP_BITS), BT_INODE_BITMAP,
+			group, &b);
 		if (err < 0)
 			return err;
-		bit = bits_next_clear(((struct bitmap_disk *)b->data)->bits, first, BITMAP_BITS);
-		if (bit < BITMAP_BITS && i * BITMAP_BITS + bit < fs->inodes_per_group) {
-			*slot = i * BITMAP_BITS + bit;
-			*out = b;
-			return 0;
-		}
+		bit = bits_next_clear(((struct bitmap_disk *)b->data)->bits, at - base, end);
 		cache_put(b);
+		at = base + bit;
+		if (bit < end)
+			break;
 	}
-	return -ENOENT;
-}
-
-/* Initialise the table's block of SLOT, when it is the first not yet initialised. */
-static int init_itable(
-	struct tx_handle *h, uint32_t group, struct group *g, struct buf *header, uint32_t slot)
-{
-	struct group_disk *d = (struct group_disk *)header->data;
-	struct buf *b;
-	int err;
-
-	if (slot < g->inodes_ready)
-		return 0;
-	if (slot >= g->inodes_ready + INODES_PER_BLOCK)
-		return fs_corrupt(h->t->fs, header->block,
-			"group %u: an inode past the initialised table is in use", group);
-	err = cache_get_new(
-		h, itable_block(h->t->fs, group, slot / INODES_PER_BLOCK), BT_INODES, group, &b);
-	if (err < 0)
-		return err;
-	cache_put(b);
-	g->inodes_ready += INODES_PER_BLOCK;
-	d->inodes_ready = le32_of(g->inodes_ready);
+	*slot = at < g->inodes_ready ? at : g->inodes_ready;
 	return 0;
 }
 
-/* Take the lowest slot; HEADER is joined. */
-static int take_inode(struct tx_handle *h, uint32_t group, struct group *g, struct buf *header,
-	bool is_dir, uint32_t *slot)
+static int init_ibitmap_block(struct tx_handle *h, uint32_t group, uint32_t index)
 {
-	struct group_disk *d = (struct group_disk *)header->data;
-	struct buf *bitmap;
+	struct fs *fs = h->t->fs;
+	uint32_t left = fs->inodes_per_group - index * BITMAP_BITS;
+	struct buf *b;
 	int err;
 
-	err = find_inode(h->t, group, g, slot, &bitmap);
-	if (err == -ENOENT)
-		return fs_corrupt(h->t->fs, header->block,
-			"group %u: the count of free inodes is not the bitmap's", group);
+	err = cache_get_new(h, ibitmap_block(fs, group, index), BT_INODE_BITMAP, group, &b);
 	if (err < 0)
 		return err;
-	err = init_itable(h, group, g, header, *slot);
+	if (left < BITMAP_BITS)
+		bits_set(((struct bitmap_disk *)b->data)->bits, left, BITMAP_BITS);
+	cache_put(b);
+	return 0;
+}
+
+/* One more block of the inode table is initialised, and the bitmap's blocks that begin among its slots. */
+static int grow_inodes(struct tx_handle *h, uint32_t group, struct group *g, struct buf *header)
+{
+	struct group_disk *d = (struct group_disk *)header->data;
+	uint32_t ready = g->inodes_ready, end = ready + INODES_PER_BLOCK;
+	uint32_t index = (uint32_t)((ready + BITMAP_BITS - 1) / BITMAP_BITS);
+	struct buf *b;
+	int err = 0;
+
+	if (index * BITMAP_BITS < end)
+		err = init_ibitmap_block(h, group, index);
 	if (err == 0)
+		err = cache_get_new(h, itable_block(h->t->fs, group, ready / INODES_PER_BLOCK),
+			BT_INODES, group, &b);
+	if (err < 0)
+		return err;
+	cache_put(b);
+	g->inodes_ready = end;
+	d->inodes_ready = le32_of(end);
+	return 0;
+}
+
+/* Set the bit of SLOT, and count; HEADER is joined. */
+static int use_inode(struct tx_handle *h, uint32_t group, struct group *g, struct buf *header,
+	bool is_dir, uint32_t slot)
+{
+	struct group_disk *d = (struct group_disk *)header->data;
+	uint32_t bit = slot % BITMAP_BITS;
+	struct buf *bitmap;
+	uint8_t *bits;
+	int err;
+
+	err = cache_get(h->t, ibitmap_block(h->t->fs, group, slot / BITMAP_BITS), BT_INODE_BITMAP,
+		group, &bitmap);
+	if (err < 0)
+		return err;
+	bits = ((struct bitmap_disk *)bitmap->data)->bits;
+	if (bits_test(bits, bit))
+		err = fs_corrupt(h->t->fs, bitmap->block,
+			"group %u: an inode past the initialised table is in use", group);
+	else
 		err = tx_join(h, bitmap);
 	if (err == 0) {
-		uint32_t bit = *slot % BITMAP_BITS;
-
-		bits_set(((struct bitmap_disk *)bitmap->data)->bits, bit, bit + 1);
-		g->first_free_inode = *slot + 1;
+		bits_set(bits, bit, bit + 1);
+		g->first_free_inode = slot + 1;
 		g->free_inodes--;
 		d->free_inodes = le32_of(g->free_inodes);
 		d->nr_dirs = le32_of(le32_get(d->nr_dirs) + is_dir);
@@ -616,6 +612,22 @@ static int take_inode(struct tx_handle *h, uint32_t group, struct group *g, stru
 	}
 	cache_put(bitmap);
 	return err;
+}
+
+/* Take the lowest slot; HEADER is joined. */
+static int take_inode(struct tx_handle *h, uint32_t group, struct group *g, struct buf *header,
+	bool is_dir, uint32_t *slot)
+{
+	int err = find_inode(h->t, group, g, slot);
+
+	if (err < 0)
+		return err;
+	if (*slot == h->t->fs->inodes_per_group)
+		return fs_corrupt(h->t->fs, header->block,
+			"group %u: the count of free inodes is not the bitmap's", group);
+	if (*slot == g->inodes_ready)
+		err = grow_inodes(h, group, g, header);
+	return err < 0 ? err : use_inode(h, group, g, header, is_dir, *slot);
 }
 
 /* -ENOSPC: fewer than MIN_INODES or MIN_BLOCKS are free here. */
@@ -637,8 +649,6 @@ static int try_group_inode(struct tx_handle *h, uint32_t group, bool is_dir, uin
 	if (err < 0)
 		return err;
 	err = tx_join(h, header);
-	if (err == 0 && !is_ready(header, GROUP_F_IBITMAP_READY))
-		err = init_ibitmap(h, group, header);
 	if (err == 0)
 		err = take_inode(h, group, g, header, is_dir, &slot);
 	if (err == 0)

@@ -132,10 +132,8 @@ static int plan_journal(struct layout *l, const struct mkfs_opts *opts, char *er
 		return refuse(err, err_bytes, -EINVAL,
 			"a journal of %llu KiB: must be %u to %u KiB on this disk",
 			(unsigned long long)nr * 4, JOURNAL_BLOCKS_MIN * 4, max * 4);
-	if (l->tables + nr + GROUP_DATA_MIN > group_nr_blocks(&l->geo, 0))
-		return refuse(err, err_bytes, -ENOSPC,
-			"the disk is too small for its inode tables and a journal of %llu MiB",
-			(unsigned long long)nr / 256);
+	/* RATIO_MIN keeps the tables below a third of the group. */
+	assert(l->tables + nr + GROUP_DATA_MIN <= group_nr_blocks(&l->geo, 0));
 	l->geo.journal_blocks = nr;
 	return 0;
 }
@@ -353,7 +351,7 @@ static void write_group(struct mkfs *m, uint32_t group)
 	bool first = group == 0; /* it has the journal and the root */
 
 	d->group = le32_of(group);
-	d->flags = le32_of(first ? GROUP_F_BITMAP_READY | GROUP_F_IBITMAP_READY : 0);
+	d->flags = le32_of(first ? GROUP_F_BITMAP_READY : 0);
 	d->nr_blocks = le32_of(nr);
 	d->free_blocks = le32_of(nr - m->l.tables - (first ? (uint32_t)geo->journal_blocks : 0));
 	d->free_inodes = le32_of(geo->inodes_per_group - first);
@@ -416,7 +414,7 @@ static int write_all(struct mkfs *m)
 	write_boot(m);
 	write_bitmap(m, BT_BLOCK_BITMAP, GROUP_BITMAP, l->bitmap_blocks, used,
 		group_nr_blocks(&l->geo, 0));
-	write_bitmap(m, BT_INODE_BITMAP, ibitmap, l->ibitmap_blocks, 1, l->geo.inodes_per_group);
+	write_bitmap(m, BT_INODE_BITMAP, ibitmap, 1, 1, l->geo.inodes_per_group);
 	write_root(m, itable);
 	write_journal(m);
 	for (uint32_t g = 0; g < l->geo.nr_groups && m->err == 0; g++) {

@@ -581,6 +581,27 @@ START_TEST(inode_numbers_are_taken_from_the_lowest_up_until_none_is_left)
 }
 END_TEST
 
+START_TEST(the_inode_bitmap_is_initialised_as_the_table_grows)
+{
+	const uint32_t all = 2200U * INODES_PER_BLOCK; /* into the second block of the bitmap */
+	struct bitmap_disk d;
+	uint32_t generation;
+
+	make(GROUP_SECTORS);
+	ck_assert_uint_ge(fs->ibitmap_blocks, 2);
+	for (uint64_t ino = 2; ino <= all; ino++)
+		ck_assert_uint_eq(take_inode(FS_ROOT_INO, false, &generation), ino);
+	ck_assert_uint_eq(le32_get(header_of(0).inodes_ready), all);
+	copy_block(GROUP_BITMAP + fs->bitmap_blocks + 1, BT_INODE_BITMAP, 0, &d);
+	ck_assert_uint_eq(bits_next_clear(d.bits, 0, BITMAP_BITS), all - BITMAP_BITS);
+	ck_assert_int_eq(give_inode(BITMAP_BITS, false), 0);
+	ck_assert_int_eq(give_inode(BITMAP_BITS + 1, false), 0);
+	ck_assert_uint_eq(take_inode(FS_ROOT_INO, false, &generation), BITMAP_BITS);
+	ck_assert_uint_eq(take_inode(FS_ROOT_INO, false, &generation), BITMAP_BITS + 1);
+	destroy();
+}
+END_TEST
+
 START_TEST(a_number_that_is_used_again_has_another_generation)
 {
 	uint32_t first, second;
@@ -750,14 +771,8 @@ static void odd_inodes_ready(void *block)
 	((struct group_disk *)block)->inodes_ready = le32_of(INODES_PER_BLOCK + 1);
 }
 
-static void no_inode_bitmap(void *block)
-{
-	((struct group_disk *)block)->flags = le32_of(GROUP_F_BITMAP_READY);
-}
-
 static void (*const header_faults[])(void *) = {wrong_free_blocks, too_many_free_blocks,
-	wrong_group, unknown_flag, wrong_nr_blocks, too_many_inodes_ready, odd_inodes_ready,
-	no_inode_bitmap};
+	wrong_group, unknown_flag, wrong_nr_blocks, too_many_inodes_ready, odd_inodes_ready};
 
 START_TEST(a_group_header_that_breaks_the_format_is_corruption)
 {
@@ -866,6 +881,7 @@ static Suite *suite(void)
 	tcase_add_test(c, a_full_group_gives_way_to_the_next);
 	tcase_add_test(c, a_last_group_as_small_as_can_be_is_used_to_its_end);
 	tcase_add_test(c, inode_numbers_are_taken_from_the_lowest_up_until_none_is_left);
+	tcase_add_test(c, the_inode_bitmap_is_initialised_as_the_table_grows);
 	tcase_add_test(c, a_number_that_is_used_again_has_another_generation);
 	tcase_add_test(c, freeing_an_inode_number_that_is_free_is_corruption);
 	tcase_add_test(c, an_inode_is_found_once_its_table_block_is_initialised);

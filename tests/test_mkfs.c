@@ -352,7 +352,7 @@ START_TEST(the_first_group_is_initialised)
 	ck_assert_ptr_null(super_check(&sb, GROUP_SUPER, geo.nr_blocks));
 	ck_assert_mem_eq(sb.label, opts.label, 32);
 	peek_meta(dev, &geo, GROUP_HEADER, BT_GROUP, 0, &group);
-	ck_assert_uint_eq(le32_get(group.flags), GROUP_F_BITMAP_READY | GROUP_F_IBITMAP_READY);
+	ck_assert_uint_eq(le32_get(group.flags), GROUP_F_BITMAP_READY);
 	ck_assert_uint_eq(le32_get(group.free_blocks), geo.free_blocks);
 	ck_assert_uint_eq(le32_get(group.free_inodes), geo.nr_inodes - 1);
 	ck_assert_uint_eq(le32_get(group.inodes_ready), INODES_PER_BLOCK);
