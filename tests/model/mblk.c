@@ -310,6 +310,11 @@ static void check_ranges(struct model *m, struct m_req *req)
 
 		stream(req, false, sizeof(struct virtio_blk_outhdr) + i * sizeof(r), &r, sizeof(r));
 		check_range(m, req, &r);
+		if (i == 0) {
+			req->pub.range_sector = le64_get(r.sector);
+			req->pub.range_sectors = le32_get(r.num_sectors);
+			req->pub.range_flags = le32_get(r.flags);
+		}
 	}
 }
 

@@ -5,7 +5,7 @@
  *
  * The driver's stores stand in memory at once, but stay in the list `pending`, with the value before: the device sees
  * that one.
- *  - dma_mb: this thread's pending stores have arrived.
+ *  - dma_mb: pending stores have arrived.
  *  - dma_wmb: they arrive before any later one. Data is taken as arrived then (nobody can tell the difference); indexes, flags and events stay
  *    pending, since only dma_mb orders them before the driver's next load.
  *  - When avail.idx is stored, the device may look at once: what is pending then was not ordered before it.
@@ -29,9 +29,6 @@
 #define PAGE_BYTES 4096U
 #define NR_PAGES   (NR_HUGE * (MODEL_HUGE_BYTES / PAGE_BYTES))
 #define PHYS_BASE  0x1200000000ULL
-
-static atomic_uint_fast64_t device_stores; /* of all models, ever */
-static __thread uint64_t ordered_seq; /* those up to this one are seen by this thread's loads */
 
 int mdma_create(struct model *m)
 {
@@ -275,7 +272,7 @@ static bool stale_value(const struct model *m, const void *p, int bytes, uint64_
 		const struct m_announced *a =
 			&m->announced[(m->nr_announced - 1 - n) % M_ANNOUNCED];
 
-		if (a->seq <= ordered_seq)
+		if (a->seq <= m->ordered_seq)
 			break;
 		if (a->p == p && a->bytes == bytes) {
 			*old = a->old;
@@ -304,7 +301,8 @@ uint64_t mdma_load(struct hw *hw, const void *p, int bytes)
 	return val;
 }
 
-/* This thread's pending stores have arrived; with ONLY_DATA, those that nobody synchronises on. */
+/* Pending stores have arrived; with ONLY_DATA, those that nobody synchronises on. Other threads' too: what they did under a lock that
+ * this one has now is ordered with its own. */
 static void arrive(struct model *m, bool only_data)
 {
 	size_t kept = 0;
@@ -312,8 +310,7 @@ static void arrive(struct model *m, bool only_data)
 	for (size_t i = 0; i < m->nr_pending; i++) {
 		struct m_pending *pend = &m->pending[i];
 
-		if (!pthread_equal(pend->thread, pthread_self()) ||
-			(only_data && mring_is_sync(m, pend->p)))
+		if (only_data && mring_is_sync(m, pend->p))
 			m->pending[kept++] = *pend;
 	}
 	m->nr_pending = kept;
@@ -331,7 +328,7 @@ void mdma_barrier(struct hw *hw, int kind)
 	if (kind != HW_RMB)
 		arrive(m, kind == HW_WMB);
 	if (kind != HW_WMB)
-		ordered_seq = device_stores;
+		m->ordered_seq = m->device_stores;
 	m_unlock(m);
 }
 
@@ -348,7 +345,7 @@ uint64_t mdma_device_load(struct model *m, const void *p, int bytes)
 void mdma_device_store(struct model *m, void *p, uint64_t val, int bytes)
 {
 	m->announced[m->nr_announced++ % M_ANNOUNCED] = (struct m_announced){
-		.p = p, .bytes = bytes, .old = load_plain(p, bytes), .seq = ++device_stores};
+		.p = p, .bytes = bytes, .old = load_plain(p, bytes), .seq = ++m->device_stores};
 	store_plain(p, val, bytes);
 }
 

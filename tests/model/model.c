@@ -97,7 +97,7 @@ static void signal_irq(struct model *m)
 {
 	const uint64_t one = 1;
 
-	if (m->irq_signalled)
+	if (m->irq_signalled || (m->cfg.lose_irqs && !m->gone))
 		return;
 	m->irq_signalled = true;
 	if (write(m->irq_fd, &one, sizeof(one)) != sizeof(one))

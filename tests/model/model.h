@@ -83,6 +83,7 @@ struct model_config { /* start from model_defaults() */
 	unsigned
 		run_on_polls; /* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: never */
 	bool spurious_irqs; /* raise the line without a cause now and then */
+	bool lose_irqs;     /* the line never goes up */
 
 	/* Called before a request is completed; may change status, used_len, hold and the rest of struct model_req. */
 	void (*on_complete)(struct model_req *req, void *arg);
@@ -99,6 +100,8 @@ struct model_req { /* as the device sees it */
 	uint32_t type;
 	uint64_t sector;
 	uint64_t data_bytes;
+	uint64_t range_sector; /* the first of DISCARD's or WRITE_ZEROES' ranges */
+	uint32_t range_sectors, range_flags;
 	uint8_t status;    /* will be written, unless */
 	bool leave_status; /* it is not */
 	uint32_t used_len;

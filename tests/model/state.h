@@ -149,6 +149,8 @@ struct model {
 	size_t nr_pending, pending_room;
 	struct m_announced announced[M_ANNOUNCED];
 	size_t nr_announced; /* ever */
+	uint64_t device_stores,
+		ordered_seq; /* how many; up to which the driver's loads are ordered after them */
 	enum model_moment moment;
 	bool moment_armed; /* used_event or avail.flags was stored since */
 

@@ -1,0 +1,1295 @@
+/* test_virtio_blk.c - the block driver, behind blockdev.h, against the strict model. Row ids are those of the virtio checklist. */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "model/rig.h"
+#include "virtio_blk.h"
+
+#define BIT(n) (1ULL << (n))
+
+static struct rig r;
+
+struct io {                 /* a request of a test */
+	struct blk_req req; /* first */
+	struct iovec iov[8];
+	unsigned calls;
+	int err;
+};
+
+static void setup(void)
+{
+	rig_init(&r);
+}
+
+static void teardown(void)
+{
+	rig_end(&r);
+}
+
+static void open_disk(void)
+{
+	ck_assert_msg(rig_disk(&r) == 0, "%s", r.err);
+}
+
+static void is_refused(int err, const char *word)
+{
+	ck_assert_int_eq(rig_disk(&r), err);
+	ck_assert_msg(strstr(r.err, word) != NULL, "'%s' does not say '%s'", r.err, word);
+	ck_assert_ptr_null(strchr(r.err, '\n'));
+	ck_assert_uint_eq(model_dma_live(r.m), 0);
+}
+
+static struct blk_info info(void)
+{
+	struct blk_info i;
+
+	blk_get_info(r.dev, &i);
+	return i;
+}
+
+static uint8_t *dma(size_t bytes)
+{
+	uint8_t *p = blk_dma_alloc(r.dev, bytes);
+
+	ck_assert_ptr_nonnull(p);
+	return p;
+}
+
+static void fill(uint8_t *p, size_t bytes, uint64_t seed)
+{
+	for (size_t i = 0; i < bytes; i++)
+		p[i] = (uint8_t)((i + seed) * 0x9e3779b97f4a7c15 >> 56);
+}
+
+static void on_done(struct blk_req *req, int err)
+{
+	struct io *io = (struct io *)req;
+
+	io->calls++;
+	io->err = err;
+}
+
+static void io_init(struct io *io, enum blk_op op, uint64_t sector, uint32_t nr_sectors, void *buf)
+{
+	memset(io, 0, sizeof(*io));
+	io->iov[0] = (struct iovec){buf, (size_t)nr_sectors * SECTOR_BYTES};
+	io->req = (struct blk_req){.op = op,
+		.sector = sector,
+		.nr_sectors = nr_sectors,
+		.iov = io->iov,
+		.nr_iov = 1,
+		.done = on_done};
+}
+
+static int submit(struct io *io)
+{
+	return blk_submit(r.q, &io->req);
+}
+
+static int reads(uint64_t sector, uint32_t nr_sectors, void *buf)
+{
+	return blk_do(r.q, BLK_READ, sector, nr_sectors, buf);
+}
+
+static int writes(uint64_t sector, uint32_t nr_sectors, void *buf)
+{
+	return blk_do(r.q, BLK_WRITE, sector, nr_sectors, buf);
+}
+
+static unsigned done_of_type(uint32_t type)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < model_nr_done(r.m); i++)
+		n += model_done(r.m, i)->type == type;
+	return n;
+}
+
+static void disk_works(void)
+{
+	uint8_t *buf = dma(65536);
+
+	fill(buf, 65536, 1);
+	ck_assert_int_eq(writes(64, 128, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + 64 * 512, buf, 65536);
+	memset(buf, 0, 65536);
+	ck_assert_int_eq(reads(64, 128, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + 64 * 512, buf, 65536);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	blk_dma_free(r.dev, buf, 65536);
+}
+
+/* Configuration */
+
+START_TEST(disk_says_what_the_device_is)
+{
+	struct blk_info i;
+	char text[80];
+
+	open_disk();
+	i = info();
+	ck_assert_uint_eq(i.nr_sectors, r.cfg.blk.capacity);
+	ck_assert_uint_eq(i.logical_bytes, 512);
+	ck_assert_uint_eq(i.physical_bytes, 4096);
+	ck_assert_uint_eq(i.nr_rings, 1);
+	ck_assert(!i.read_only);
+	ck_assert(i.volatile_cache);
+	ck_assert(i.can_discard);
+	ck_assert(i.can_write_zeroes);
+	ck_assert_str_eq(i.serial, "MODEL-0001");
+	ck_assert_str_eq(i.name, "model");
+	ck_assert_int_gt(vblk_attribute(r.dev, "status", text, sizeof(text)), 0);
+	ck_assert_str_eq(text, "0x0000000f");
+	ck_assert_int_eq(vblk_attribute(r.dev, "features", text, sizeof(text)), 64);
+	ck_assert_int_eq(text[VIRTIO_F_VERSION_1], '1');
+	ck_assert_int_eq(vblk_attribute(r.dev, "none", text, sizeof(text)), -ENOENT);
+	disk_works();
+}
+END_TEST
+
+START_TEST(positions_are_sectors_of_512_whatever_the_block) /* BI1 */
+{
+	uint8_t *buf;
+
+	r.cfg.blk.blk_size = 4096;
+	r.cfg.blk.capacity = 16384 + 5; /* the last block is no whole one */
+	open_disk();
+	ck_assert_uint_eq(info().nr_sectors, 16384);
+	ck_assert_uint_eq(info().logical_bytes, 4096);
+	ck_assert_uint_eq(info().physical_bytes, 32768);
+	buf = dma(8192);
+	fill(buf, 8192, 2);
+	ck_assert_int_eq(writes(16, 16, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + 16 * 512, buf, 8192);
+	ck_assert_int_eq(writes(17, 8, buf), -EINVAL);
+	ck_assert_int_eq(writes(16, 9, buf), -EINVAL);
+	blk_dma_free(r.dev, buf, 8192);
+}
+END_TEST
+
+START_TEST(
+	fields_are_read_only_where_their_feature_is_offered) /* CF2, FE2, BI3: each bit masked; the model checks */
+{
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
+	r.cfg.blk.size_max = 65536;
+	r.cfg.features[0] &= ~BIT(_i);
+	if (_i == VIRTIO_F_VERSION_1) {
+		is_refused(-EPROTO, "VERSION_1");
+		return;
+	}
+	open_disk();
+	disk_works();
+}
+END_TEST
+
+START_TEST(unknown_block_features_are_not_accepted) /* FE1, FE4, BI2: all 128 offered */
+{
+	r.cfg.features[0] = r.cfg.features[1] = ~0ULL;
+	r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_RO);
+	r.cfg.blk.size_max = 4096;
+	open_disk();
+	disk_works();
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_ZONED & 1));
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_SECURE_ERASE & 1));
+}
+END_TEST
+
+START_TEST(configuration_of_any_length_is_used_as_far_as_it_goes) /* CF3, PC6 */
+{
+	static const uint32_t lengths[] = {4096, 96, 72, 60, 36, 24, 8};
+
+	r.cfg.caps[2].length = lengths[_i];
+	open_disk();
+	ck_assert_uint_eq(info().nr_sectors, r.cfg.blk.capacity);
+	disk_works();
+}
+END_TEST
+
+START_TEST(configuration_too_short_for_a_capacity_is_refused) /* PC6 */
+{
+	r.cfg.caps[2].length = 7;
+	is_refused(-EOPNOTSUPP, "virtio 1");
+}
+END_TEST
+
+static unsigned config_reads;
+
+static void resize_between_halves(struct model *m, uint32_t off, void *arg)
+{
+	(void)arg;
+	if (off == 0 && config_reads++ == 0)
+		model_set_capacity(m, 0xffffffff, false);
+}
+
+START_TEST(capacity_that_changes_between_its_halves_is_read_again) /* CF1 */
+{
+	config_reads = 0;
+	r.cfg.blk.capacity = 0x100000000;
+	r.cfg.on_config_read = resize_between_halves;
+	open_disk();
+	ck_assert_uint_eq(info().nr_sectors, 0xffffffff);
+}
+END_TEST
+
+static void resize_always(struct model *m, uint32_t off, void *arg)
+{
+	(void)arg;
+	if (off == 0)
+		model_set_capacity(m, 16384 + ++config_reads, false);
+}
+
+START_TEST(configuration_that_never_stands_still_is_refused) /* CF1: no endless loop */
+{
+	r.cfg.on_config_read = resize_always;
+	is_refused(-EPROTO, "never stands still");
+}
+END_TEST
+
+START_TEST(configuration_that_makes_no_sense_is_refused)
+{
+	switch (_i) {
+	case 0:
+		r.cfg.blk.blk_size = 0;
+		break;
+	case 1:
+		r.cfg.blk.blk_size = 256;
+		break;
+	case 2:
+		r.cfg.blk.blk_size = 1000;
+		break;
+	case 3:
+		r.cfg.blk.num_queues = 0; /* BI5 */
+		break;
+	default: /* not even a block fits into one request */
+		r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
+		r.cfg.blk.size_max = 100;
+		r.cfg.blk.seg_max = 5;
+	}
+	is_refused(-EPROTO, "");
+}
+END_TEST
+
+START_TEST(blocks_larger_than_4096_are_not_supported)
+{
+	r.cfg.blk.blk_size = 8192;
+	is_refused(-EOPNOTSUPP, "8192");
+}
+END_TEST
+
+START_TEST(serial_of_20_bytes_needs_no_nul) /* BO10 */
+{
+	memcpy(r.cfg.blk.serial, "ABCDEFGHIJKLMNOPQRST", 20);
+	open_disk();
+	ck_assert_str_eq(info().serial, "ABCDEFGHIJKLMNOPQRST");
+}
+END_TEST
+
+START_TEST(serial_is_safe_to_print)
+{
+	memcpy(r.cfg.blk.serial, "a\033[2Jb\n", 8);
+	open_disk();
+	ck_assert_str_eq(info().serial, "a?[2Jb?");
+}
+END_TEST
+
+static void no_id(struct model_req *req, void *arg)
+{
+	(void)arg;
+	if (req->type == VIRTIO_BLK_T_GET_ID)
+		req->status = VIRTIO_BLK_S_UNSUPP;
+}
+
+START_TEST(device_without_a_serial_works) /* BO10 */
+{
+	r.cfg.on_complete = no_id;
+	open_disk();
+	ck_assert_str_eq(info().serial, "");
+	disk_works();
+}
+END_TEST
+
+START_TEST(queues_are_as_many_as_device_and_options_allow) /* BI5 */
+{
+	static const struct {
+		bool mq;
+		uint16_t config, transport;
+		uint32_t max_rings, expect;
+	} how[] = {{false, 4, 4, 0, 1}, {true, 4, 4, 0, 4}, {true, 4, 4, 2, 2}, {true, 8, 4, 0, 4},
+		{true, 1, 4, 3, 1}};
+
+	if (!how[_i].mq)
+		r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_MQ);
+	r.cfg.blk.num_queues = how[_i].config;
+	r.cfg.nr_queues = how[_i].transport;
+	for (unsigned i = 0; i < 4; i++)
+		r.cfg.queue_size[i] = 64;
+	r.opts.max_rings = how[_i].max_rings;
+	open_disk();
+	ck_assert_uint_eq(info().nr_rings, how[_i].expect);
+	disk_works();
+}
+END_TEST
+
+/* Transfers */
+
+START_TEST(
+	transfers_are_split_by_size_max_and_seg_max) /* BI6, SP6: the model checks every segment */
+{
+	static const struct {
+		uint32_t size_max, seg_max;
+		uint16_t ring;
+		bool indirect;
+	} how[] = {{512, 1, 64, true}, {512, 2, 64, true}, {4096, 1, 64, true}, {1000, 3, 64, true},
+		{65536, 126, 128, true}, {0, 0, 64, true}, {0, 4, 8, true}, {700, 200, 256, true},
+		{4096, 254, 4, true}, {4096, 254, 4, false}, {0, 254, 256, false}};
+	const uint32_t bytes = 3U << 20; /* crosses hugepages */
+	uint8_t *buf;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
+	if (!how[_i].indirect)
+		r.cfg.features[0] &= ~BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	r.cfg.blk.size_max = how[_i].size_max;
+	r.cfg.blk.seg_max = how[_i].seg_max;
+	r.cfg.queue_size[0] = how[_i].ring;
+	open_disk();
+	buf = dma(bytes);
+	fill(buf, bytes, 3);
+	ck_assert_int_eq(writes(7, bytes / 512, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + 7 * 512, buf, bytes);
+	memset(buf, 0, bytes);
+	ck_assert_int_eq(reads(7, bytes / 512, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + 7 * 512, buf, bytes);
+	blk_dma_free(r.dev, buf, bytes);
+}
+END_TEST
+
+START_TEST(memory_in_pieces_of_any_size_is_gathered) /* BO3, BO6 */
+{
+	static const size_t sizes[] = {100, 412, 1, 511, 4096, 1000, 24, 2048};
+	size_t at = 0, total = 0;
+	struct io io;
+	uint8_t *buf;
+
+	r.cfg.blk.seg_max = (uint32_t)(2 + _i);
+	open_disk();
+	buf = dma(65536);
+	fill(buf, 65536, 4);
+	io_init(&io, BLK_WRITE, 40, 0, NULL);
+	for (int i = 0; i < 8; i++) {
+		io.iov[i] = (struct iovec){buf + at, sizes[i]};
+		total += sizes[i];
+		at += sizes[i] + 64; /* not adjacent */
+	}
+	ck_assert_uint_eq(total % 512, 0);
+	io.req.nr_iov = 8;
+	io.req.nr_sectors = (uint32_t)(total / 512);
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls == 0)
+		(void)blk_wait(r.q, 1000);
+	ck_assert_int_eq(io.err, 0);
+	at = 0;
+	for (int i = 0; i < 8; i++) {
+		ck_assert_mem_eq(model_disk(r.m) + 40 * 512 + at, io.iov[i].iov_base, sizes[i]);
+		at += sizes[i];
+	}
+	blk_dma_free(r.dev, buf, 65536);
+}
+END_TEST
+
+START_TEST(memory_that_is_no_dma_memory_is_an_error) /* VIRTIO.md trap 20 */
+{
+	uint8_t *heap;
+	struct io io;
+
+	open_disk();
+	heap = calloc(1, 512);
+	io_init(&io, BLK_READ, 0, 1, heap);
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls == 0)
+		(void)blk_wait(r.q, 1000);
+	ck_assert_int_lt(io.err, 0);
+	disk_works();
+	free(heap);
+}
+END_TEST
+
+START_TEST(less_memory_than_sectors_is_an_error)
+{
+	struct io io;
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(4096);
+	io_init(&io, BLK_READ, 0, 8, buf);
+	io.iov[0].iov_len = 2048;
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls == 0)
+		(void)blk_wait(r.q, 1000);
+	ck_assert_int_eq(io.err, -EINVAL);
+	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+START_TEST(nothing_goes_past_the_end) /* BO1: and the device never hears of it */
+{
+	uint8_t *buf;
+	size_t before;
+
+	open_disk();
+	buf = dma(4096);
+	before = model_nr_done(r.m);
+	ck_assert_int_eq(reads(r.cfg.blk.capacity - 7, 8, buf), -EINVAL);
+	ck_assert_int_eq(writes(r.cfg.blk.capacity, 1, buf), -EINVAL);
+	ck_assert_int_eq(writes(UINT64_MAX, 8, buf), -EINVAL);
+	ck_assert_int_eq(blk_do(r.q, BLK_DISCARD, r.cfg.blk.capacity - 1, 2, NULL), -EINVAL);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, r.cfg.blk.capacity - 1, 2, NULL), -EINVAL);
+	ck_assert_uint_eq(model_nr_done(r.m), before);
+	ck_assert_int_eq(reads(r.cfg.blk.capacity - 8, 8, buf), 0);
+	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+START_TEST(sector_numbers_have_64_bits)
+{
+	const uint64_t far = (1ULL << 33) - 16;
+	uint8_t *buf;
+
+	r.cfg.blk.capacity = 1ULL << 33;
+	open_disk();
+	buf = dma(4096);
+	fill(buf, 4096, 5);
+	ck_assert_int_eq(writes(far, 8, buf), 0);
+	ck_assert_mem_eq(model_disk(r.m) + far * 512, buf, 4096);
+	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+START_TEST(read_only_disk_refuses_writes_by_itself) /* BO2 */
+{
+	uint8_t *buf;
+	size_t before;
+
+	if (_i == 0)
+		r.cfg.features[0] |= BIT(VIRTIO_BLK_F_RO);
+	else
+		r.opts.read_only = true;
+	open_disk();
+	ck_assert(info().read_only);
+	buf = dma(512);
+	before = model_nr_done(r.m);
+	ck_assert_int_eq(writes(0, 1, buf), -EROFS);
+	ck_assert_int_eq(blk_do(r.q, BLK_DISCARD, 0, 8, NULL), -EROFS);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 0, 8, NULL), -EROFS);
+	ck_assert_uint_eq(model_nr_done(r.m), before);
+	ck_assert_int_eq(reads(0, 1, buf), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	if (_i == 0)
+		ck_assert(model_driver_features(r.m) >> VIRTIO_BLK_F_RO & 1);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+/* Flush, discard, write zeroes */
+
+START_TEST(flush_is_sent_where_there_is_a_volatile_cache) /* BI4, BO4, BO5 */
+{
+	static const struct {
+		bool flush, wce;
+		uint8_t writeback;
+		bool expect;
+	} how[] = {{true, true, 1, true}, {true, true, 0, false}, {true, false, 0, true},
+		{false, false, 1, false}, {false, true, 1, false}};
+
+	if (!how[_i].flush)
+		r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_FLUSH);
+	if (!how[_i].wce)
+		r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	r.cfg.blk.writeback = how[_i].writeback;
+	open_disk();
+	ck_assert_int_eq(info().volatile_cache, how[_i].expect);
+	disk_works();
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), how[_i].expect);
+}
+END_TEST
+
+static void cut_power_and_reopen(void)
+{
+	rig_disk_close(&r);
+	model_power_cut(r.m);
+	open_disk();
+}
+
+START_TEST(what_was_written_before_a_flush_survives_a_power_cut) /* BO15 */
+{
+	uint8_t *buf;
+
+	r.cfg.seed = 7;
+	open_disk();
+	model_lose_all_on_cut(r.m, true);
+	buf = dma(4096);
+	memset(buf, 0xa1, 4096);
+	ck_assert_int_eq(writes(0, 8, buf), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	memset(buf, 0xa2, 4096);
+	ck_assert_int_eq(writes(8, 8, buf), 0); /* not flushed: lost */
+	blk_dma_free(r.dev, buf, 4096);
+	cut_power_and_reopen();
+	buf = dma(8192);
+	ck_assert_int_eq(reads(0, 16, buf), 0);
+	ck_assert_uint_eq(buf[0], 0xa1);
+	ck_assert_uint_eq(buf[4095], 0xa1);
+	ck_assert_uint_eq(buf[4096], 0);
+	blk_dma_free(r.dev, buf, 8192);
+}
+END_TEST
+
+START_TEST(without_a_volatile_cache_a_write_is_durable) /* BI4, BO15 */
+{
+	uint8_t *buf;
+
+	r.cfg.blk.writeback = 0;
+	open_disk();
+	model_lose_all_on_cut(r.m, true);
+	buf = dma(4096);
+	memset(buf, 0xa3, 4096);
+	ck_assert_int_eq(writes(0, 8, buf), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	blk_dma_free(r.dev, buf, 4096);
+	cut_power_and_reopen();
+	buf = dma(4096);
+	ck_assert_int_eq(reads(0, 8, buf), 0);
+	ck_assert_uint_eq(buf[4095], 0xa3);
+	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+START_TEST(write_zeroes_reads_as_zeros) /* BO4, BO7, BO9, BO14 */
+{
+	r.cfg.blk.zeroes_may_unmap = (uint8_t)_i;
+	open_disk();
+	memset(model_disk(r.m), 0xee, 64 * 512);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 8, 16, NULL), 0);
+	ck_assert_uint_eq(model_disk(r.m)[8 * 512 - 1], 0xee);
+	ck_assert_uint_eq(model_disk(r.m)[8 * 512], 0);
+	ck_assert_uint_eq(model_disk(r.m)[24 * 512 - 1], 0);
+	ck_assert_uint_eq(model_disk(r.m)[24 * 512], 0xee);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->range_flags, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(ranges_are_split_by_their_limit_and_alignment) /* BO7, BO8, BO9 */
+{
+	uint64_t next = 3;
+	size_t first;
+
+	r.cfg.blk.discard_sectors = 100;
+	r.cfg.blk.discard_align = 32;
+	r.cfg.blk.zeroes_sectors = 64;
+	open_disk();
+	first = model_nr_done(r.m);
+	ck_assert_int_eq(blk_do(r.q, _i ? BLK_DISCARD : BLK_WRITE_ZEROES, 3, 1000, NULL), 0);
+	ck_assert_uint_gt(model_nr_done(r.m), first + 9);
+	for (size_t i = first; i < model_nr_done(r.m); i++) {
+		const struct model_req *req = model_done(r.m, i);
+
+		ck_assert_uint_eq(req->range_sector, next);
+		next += req->range_sectors;
+		if (_i && i > first)
+			ck_assert_uint_eq(req->range_sector % 32, 0);
+	}
+	ck_assert_uint_eq(next, 1003);
+}
+END_TEST
+
+START_TEST(limits_of_zero_mean_none) /* VIRTIO.md trap 28 */
+{
+	r.cfg.blk.discard_sectors = r.cfg.blk.discard_seg = r.cfg.blk.discard_align = 0;
+	r.cfg.blk.zeroes_sectors = r.cfg.blk.zeroes_seg = 0;
+	r.cfg.blk.seg_max = 0;
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
+	r.cfg.blk.size_max = 0;
+	open_disk();
+	ck_assert_int_eq(blk_do(r.q, BLK_DISCARD, 0, 16384, NULL), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 0, 16384, NULL), 0);
+	disk_works();
+}
+END_TEST
+
+START_TEST(what_the_device_lacks_is_not_supported) /* FE2 */
+{
+	r.cfg.features[0] &= ~(BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES));
+	open_disk();
+	ck_assert(!info().can_discard);
+	ck_assert(!info().can_write_zeroes);
+	ck_assert_int_eq(blk_do(r.q, BLK_DISCARD, 0, 8, NULL), -EOPNOTSUPP);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 0, 8, NULL), -EOPNOTSUPP);
+}
+END_TEST
+
+/* Results */
+
+static int forced_status; /* -1: leave it unwritten */
+
+static void force_status(struct model_req *req, void *arg)
+{
+	(void)arg;
+	if (req->type == VIRTIO_BLK_T_GET_ID)
+		return;
+	if (forced_status < 0)
+		req->leave_status = true;
+	else
+		req->status = (uint8_t)forced_status;
+}
+
+START_TEST(status_byte_alone_decides) /* BO12: all 256 values, and none */
+{
+	r.cfg.on_complete = force_status;
+	open_disk();
+	for (forced_status = -1; forced_status < 256; forced_status++) {
+		int err = blk_do(r.q, forced_status % 2 ? BLK_FLUSH : BLK_WRITE_ZEROES, 0, 8, NULL);
+
+		if (forced_status == VIRTIO_BLK_S_OK)
+			ck_assert_int_eq(err, 0);
+		else if (forced_status == VIRTIO_BLK_S_UNSUPP)
+			ck_assert_int_eq(err, -EOPNOTSUPP);
+		else
+			ck_assert_int_eq(err, -EIO);
+	}
+}
+END_TEST
+
+static void any_len(struct model_req *req, void *arg)
+{
+	static const uint32_t lens[] = {0, 1, 100};
+
+	(void)arg;
+	if (req->type == VIRTIO_BLK_T_IN)
+		req->used_len = lens[req->sector % 3];
+}
+
+START_TEST(used_length_says_nothing) /* SP12 */
+{
+	uint8_t *buf;
+
+	r.cfg.on_complete = any_len;
+	open_disk();
+	memset(model_disk(r.m), 0x77, 16 * 512);
+	buf = dma(512);
+	for (unsigned i = 0; i < 3; i++) {
+		memset(buf, 0, 512);
+		ck_assert_int_eq(reads(i, 1, buf), 0);
+		ck_assert_uint_eq(buf[511], 0x77);
+	}
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+static void fail_third_part(struct model_req *req, void *arg)
+{
+	unsigned *parts = arg;
+
+	if (req->type == VIRTIO_BLK_T_DISCARD && ++*parts == 3)
+		req->status = VIRTIO_BLK_S_IOERR;
+}
+
+START_TEST(one_failed_part_fails_the_request_once) /* BO13 */
+{
+	unsigned parts = 0;
+	struct io io;
+
+	r.cfg.on_complete = fail_third_part;
+	r.cfg.arg = &parts;
+	r.cfg.blk.discard_sectors = 8;
+	open_disk();
+	io_init(&io, BLK_DISCARD, 0, 80, NULL);
+	io.req.nr_iov = 0;
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls == 0)
+		(void)blk_wait(r.q, 1000);
+	(void)blk_poll(r.q);
+	ck_assert_uint_eq(io.calls, 1);
+	ck_assert_int_eq(io.err, -EIO);
+	ck_assert_uint_eq(model_inflight(r.m), 0);
+}
+END_TEST
+
+/* Batches and rings */
+
+START_TEST(batch_rings_the_doorbell_once) /* SP14, SP15 */
+{
+	struct model_stat before, after;
+	struct io io[32];
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	open_disk();
+	buf = dma(32 * 512);
+	model_config(r.m)->run_on_polls = 0;
+	model_get_stat(r.m, &before);
+	for (unsigned i = 0; i < 32; i++) {
+		io_init(&io[i], BLK_READ, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	model_get_stat(r.m, &after);
+	ck_assert_uint_eq(after.kicks, before.kicks);
+	blk_kick(r.q);
+	model_get_stat(r.m, &after);
+	ck_assert_uint_eq(after.kicks, before.kicks + 1);
+	ck_assert_uint_eq(model_inflight(r.m), 32);
+	(void)model_run(r.m);
+	ck_assert_int_eq(blk_poll(r.q), 32);
+	for (unsigned i = 0; i < 32; i++)
+		ck_assert_uint_eq(io[i].calls, 1);
+	blk_dma_free(r.dev, buf, 32 * 512);
+}
+END_TEST
+
+START_TEST(
+	full_ring_is_no_error) /* SP6, BO17: far more requests than the ring holds, completed in any order */
+{
+	enum { NR = 200 };
+	static struct io io[NR];
+	unsigned nr_done = 0;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 2;
+	r.cfg.order = (enum model_order)(_i % 3);
+	r.cfg.queue_size[0] = _i / 3 ? 4 : 16;
+	r.cfg.seed = (uint64_t)_i;
+	open_disk();
+	buf = dma(NR * 512);
+	for (unsigned i = 0; i < NR * 512; i++)
+		model_disk(r.m)[i] = (uint8_t)(i / 512);
+	for (unsigned i = 0; i < NR; i++) {
+		io_init(&io[i], BLK_READ, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	for (unsigned turns = 0; nr_done < NR; turns++) {
+		ck_assert_uint_lt(turns, 10 * NR);
+		nr_done += (unsigned)blk_wait(r.q, 1000);
+	}
+	for (unsigned i = 0; i < NR; i++) {
+		ck_assert_uint_eq(io[i].calls, 1);
+		ck_assert_int_eq(io[i].err, 0);
+		ck_assert_uint_eq(buf[i * 512 + 511], (uint8_t)i);
+	}
+	blk_dma_free(r.dev, buf, NR * 512);
+}
+END_TEST
+
+static unsigned resubmits;
+
+static void again(struct blk_req *req, int err)
+{
+	on_done(req, err);
+	if (resubmits > 0) {
+		resubmits--;
+		ck_assert_int_eq(blk_submit(r.q, req), 0);
+	}
+}
+
+START_TEST(done_may_submit_again)
+{
+	struct io io;
+	uint8_t *buf;
+
+	resubmits = 100;
+	open_disk();
+	buf = dma(512);
+	io_init(&io, BLK_READ, 0, 1, buf);
+	io.req.done = again;
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls < 101)
+		ck_assert_int_ge(blk_wait(r.q, 1000), 0);
+	ck_assert_uint_eq(model_inflight(r.m), 0);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+struct worker {
+	pthread_t thread;
+	unsigned number;
+	int err;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct blk_queue *q;
+	uint8_t *buf = blk_dma_alloc(r.dev, 4096);
+
+	w->err = buf == NULL ? -ENOMEM : blk_queue_open(r.dev, &q);
+	if (w->err < 0)
+		return NULL;
+	for (unsigned i = 0; i < 100 && w->err == 0; i++) {
+		uint64_t sector = w->number * 64 + i % 8 * 8;
+
+		memset(buf, (int)(w->number * 100 + i), 4096);
+		w->err = blk_do(q, BLK_WRITE, sector, 8, buf);
+		memset(buf, 0, 4096);
+		if (w->err == 0)
+			w->err = blk_do(q, BLK_READ, sector, 8, buf);
+		if (w->err == 0 && buf[4095] != (uint8_t)(w->number * 100 + i))
+			w->err = -EBADMSG;
+		if (w->err == 0 && i % 16 == 0)
+			w->err = blk_do(q, BLK_FLUSH, 0, 0, NULL);
+	}
+	blk_queue_close(q);
+	blk_dma_free(r.dev, buf, 4096);
+	return NULL;
+}
+
+START_TEST(
+	threads_share_rings_and_get_their_own_completions) /* BO17, VQ: more queues than rings, and fewer */
+{
+	struct worker w[6];
+
+	r.cfg.when = MODEL_THREAD;
+	r.cfg.order = MODEL_SHUFFLED;
+	r.cfg.nr_queues = 8;
+	r.cfg.blk.num_queues = (uint16_t)(_i == 0 ? 1 : _i == 1 ? 3 : 8);
+	for (unsigned i = 0; i < 8; i++)
+		r.cfg.queue_size[i] = 16;
+	open_disk();
+	for (unsigned i = 0; i < 6; i++) {
+		w[i].number = i;
+		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		pthread_join(w[i].thread, NULL);
+		ck_assert_int_eq(w[i].err, 0);
+	}
+}
+END_TEST
+
+START_TEST(figures_count_what_was_done)
+{
+	struct blk_stat s;
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(4096);
+	ck_assert_int_eq(writes(0, 8, buf), 0);
+	ck_assert_int_eq(reads(0, 4, buf), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 0, 8, NULL), 0);
+	ck_assert_int_eq(blk_stats(r.dev, &s, 1), 1);
+	ck_assert_uint_eq(s.writes, 1);
+	ck_assert_uint_eq(s.write_bytes, 4096);
+	ck_assert_uint_eq(s.reads, 1);
+	ck_assert_uint_eq(s.read_bytes, 2048);
+	ck_assert_uint_eq(s.flushes, 1);
+	ck_assert_uint_eq(s.others, 1);
+	ck_assert_uint_eq(s.errors, 0);
+	ck_assert_uint_eq(s.kicks, 4);
+	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+/* Sleep */
+
+static void sleep_until_done(struct io *io)
+{
+	for (int i = 0; io->calls == 0 && i < 100; i++)
+		(void)blk_wait(r.q, 5000);
+	ck_assert_uint_eq(io->calls, 1);
+	ck_assert_int_eq(io->err, 0);
+}
+
+static void *complete_later(void *arg)
+{
+	(void)arg;
+	(void)usleep(3000);
+	while (model_run(r.m) != 0)
+		continue;
+	return NULL;
+}
+
+START_TEST(sleeper_is_woken_by_the_interrupt) /* SP19, PC16 */
+{
+	pthread_t thread;
+	struct io io;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	if (_i)
+		r.cfg.features[0] &= ~BIT(VIRTIO_RING_F_EVENT_IDX);
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	r.q->spin_us = 0;
+	buf = dma(512);
+	for (int i = 0; i < 20; i++) {
+		io_init(&io, BLK_READ, 0, 1, buf);
+		ck_assert_int_eq(submit(&io), 0);
+		blk_kick(r.q);
+		ck_assert_int_eq(pthread_create(&thread, NULL, complete_later, NULL), 0);
+		sleep_until_done(&io);
+		pthread_join(thread, NULL);
+	}
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(completion_in_the_window_of_arming_is_not_lost) /* SP19: both sides of the barrier */
+{
+	struct io io;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	if (_i % 2)
+		r.cfg.features[0] &= ~BIT(VIRTIO_RING_F_EVENT_IDX);
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	r.q->spin_us = 0;
+	buf = dma(512);
+	for (int i = 0; i < 20; i++) {
+		io_init(&io, BLK_READ, 0, 1, buf);
+		ck_assert_int_eq(submit(&io), 0);
+		blk_kick(r.q);
+		(void)model_run(r.m);
+		(void)blk_poll(r.q); /* disarms */
+		model_complete_at(r.m, _i / 2 ? MODEL_BEFORE_BARRIER : MODEL_AFTER_USED_IDX_LOAD);
+		sleep_until_done(&io);
+	}
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(polling_takes_no_interrupt)
+{
+	struct model_stat before, after;
+
+	open_disk();
+	model_get_stat(r.m, &before);
+	for (int i = 0; i < 10; i++)
+		disk_works();
+	model_get_stat(r.m, &after);
+	ck_assert_uint_le(
+		after.irqs - before.irqs, 1); /* the used event may be passed once in 65536 */
+}
+END_TEST
+
+START_TEST(disk_without_interrupt_is_polled)
+{
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 3;
+	if (_i == 0)
+		r.cfg.no_irq = true;
+	else
+		r.opts.poll_only = true;
+	open_disk();
+	r.q->spin_us = 0;
+	disk_works();
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_IRQ, true, 1), 0);
+}
+END_TEST
+
+START_TEST(lost_interrupt_costs_a_second_and_not_for_ever)
+{
+	struct io io;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.lose_irqs = true;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	r.q->spin_us = 0;
+	buf = dma(512);
+	io_init(&io, BLK_READ, 0, 1, buf);
+	ck_assert_int_eq(submit(&io), 0);
+	blk_kick(r.q);
+	ck_assert(!blk_arm(r.q));
+	(void)model_run(r.m);
+	sleep_until_done(&io);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(spurious_interrupts_do_no_harm) /* NT1 */
+{
+	r.cfg.spurious_irqs = true;
+	open_disk();
+	r.q->spin_us = 0;
+	for (int i = 0; i < 20; i++)
+		disk_works();
+}
+END_TEST
+
+/* Changes */
+
+static void wait_for_capacity(uint64_t sectors)
+{
+	for (int i = 0; i < 20000 && info().nr_sectors != sectors; i++)
+		(void)usleep(100);
+	ck_assert_uint_eq(info().nr_sectors, sectors);
+}
+
+START_TEST(capacity_follows_the_device) /* BO18, CF1 */
+{
+	uint8_t *buf;
+
+	r.cfg.blk.capacity = 20000;
+	rig_model(&r);
+	model_set_capacity(r.m, 1000, false);
+	open_disk();
+	buf = dma(512);
+	ck_assert_int_eq(writes(1500, 1, buf), -EINVAL);
+	model_set_capacity(r.m, 2000, true);
+	wait_for_capacity(2000);
+	ck_assert_int_eq(writes(1500, 1, buf), 0);
+	model_set_capacity(r.m, 1200, true);
+	wait_for_capacity(1200);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+static void submit_some(struct io *io, unsigned nr, uint8_t *buf)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		io_init(&io[i], BLK_READ, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	blk_kick(r.q);
+	(void)model_run(r.m);
+}
+
+static void all_end_with(struct io *io, unsigned nr, int err)
+{
+	unsigned nr_done = 0;
+
+	for (int turns = 0; nr_done < nr && turns < 100; turns++)
+		nr_done += (unsigned)blk_wait(r.q, 5000);
+	for (unsigned i = 0; i < nr; i++) {
+		ck_assert_uint_eq(io[i].calls, 1);
+		ck_assert_int_eq(io[i].err, err);
+	}
+}
+
+START_TEST(needs_reset_ends_all_in_flight_with_an_error) /* ST4, CL2, VIRTIO.md trap 29 */
+{
+	static struct io io[40];
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.queue_size[0] = 32; /* some wait for room */
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	buf = dma(40 * 512);
+	submit_some(io, 40, buf);
+	model_needs_reset(r.m);
+	all_end_with(io, 40, -EIO);
+	ck_assert_uint_eq(model_inflight(r.m), 0);
+	ck_assert_int_eq(reads(0, 1, buf), -EIO);
+	blk_dma_free(r.dev, buf, 40 * 512);
+}
+END_TEST
+
+START_TEST(removed_device_ends_all_with_enodev) /* VIRTIO.md trap 15 */
+{
+	static struct io io[40];
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.queue_size[0] = 32;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	buf = dma(40 * 512);
+	submit_some(io, 40, buf);
+	model_remove(r.m);
+	all_end_with(io, 40, -ENODEV);
+	ck_assert_int_eq(reads(0, 1, buf), -ENODEV);
+	blk_dma_free(r.dev, buf, 40 * 512);
+}
+END_TEST
+
+START_TEST(removed_device_is_noticed_without_interrupts)
+{
+	static struct io io[4];
+	uint8_t *buf;
+
+	r.opts.poll_only = true;
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	buf = dma(4 * 512);
+	submit_some(io, 4, buf);
+	model_remove(r.m);
+	all_end_with(io, 4, -ENODEV);
+	blk_dma_free(r.dev, buf, 4 * 512);
+}
+END_TEST
+
+START_TEST(disk_can_be_closed_and_opened_again) /* VQ4, SP13, IN1 */
+{
+	for (int round = 0; round < 3; round++) {
+		open_disk();
+		disk_works();
+		rig_disk_close(&r);
+		ck_assert_uint_eq(model_status(r.m), 0);
+		ck_assert_uint_eq(model_dma_live(r.m), 0);
+	}
+}
+END_TEST
+
+START_TEST(any_failing_step_leaves_nothing_behind) /* IN3, CL2 */
+{
+	r.cfg.nr_queues = 2;
+	r.cfg.blk.num_queues = 2;
+	r.cfg.queue_size[1] = 16;
+	for (unsigned nth = 1;; nth++) {
+		int err;
+
+		rig_model(&r);
+		model_fail_nth(r.m, nth);
+		err = rig_disk(&r);
+		if (!model_failed(r.m)) {
+			ck_assert_int_eq(err, 0);
+			ck_assert_uint_gt(nth, 10);
+			break;
+		}
+		ck_assert_msg(err < 0, "step %u failed, and nobody noticed", nth);
+		ck_assert_str_ne(r.err, "");
+		ck_assert_uint_eq(model_status(r.m), 0);
+		ck_assert_uint_eq(model_dma_live(r.m), 0);
+		rig_no_violations(&r);
+		model_destroy(r.m);
+		r.m = NULL;
+	}
+}
+END_TEST
+
+START_TEST(device_that_never_answers_is_given_up)
+{
+	struct model_stat s;
+
+	r.cfg.hold = true;
+	is_refused(-ETIMEDOUT, "answer");
+	model_get_stat(r.m, &s);
+	ck_assert_uint_ge(s.slept_us, 1000 * 1000);
+}
+END_TEST
+
+START_TEST(ring_size_is_what_was_asked_for)
+{
+	r.opts.ring_size = 1U << _i;
+	open_disk();
+	ck_assert_uint_le(model_queue_size_set(r.m, 0), _i < 2 ? 4 : 1U << _i);
+	disk_works();
+}
+END_TEST
+
+START_TEST(ring_too_small_for_a_request_is_refused)
+{
+	r.cfg.queue_size[0] = 2;
+	is_refused(-EOPNOTSUPP, "too few");
+}
+END_TEST
+
+static TCase *begin(Suite *suite, const char *name)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 30);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+static void add_configuration(TCase *tc)
+{
+	tcase_add_test(tc, disk_says_what_the_device_is);
+	tcase_add_test(tc, positions_are_sectors_of_512_whatever_the_block);
+	tcase_add_loop_test(tc, fields_are_read_only_where_their_feature_is_offered, 0, 41);
+	tcase_add_test(tc, unknown_block_features_are_not_accepted);
+	tcase_add_loop_test(tc, configuration_of_any_length_is_used_as_far_as_it_goes, 0, 7);
+	tcase_add_test(tc, configuration_too_short_for_a_capacity_is_refused);
+	tcase_add_test(tc, capacity_that_changes_between_its_halves_is_read_again);
+	tcase_add_test(tc, configuration_that_never_stands_still_is_refused);
+	tcase_add_loop_test(tc, configuration_that_makes_no_sense_is_refused, 0, 5);
+	tcase_add_test(tc, blocks_larger_than_4096_are_not_supported);
+	tcase_add_test(tc, serial_of_20_bytes_needs_no_nul);
+	tcase_add_test(tc, serial_is_safe_to_print);
+	tcase_add_test(tc, device_without_a_serial_works);
+	tcase_add_loop_test(tc, queues_are_as_many_as_device_and_options_allow, 0, 5);
+	tcase_add_loop_test(tc, ring_size_is_what_was_asked_for, 1, 9);
+	tcase_add_test(tc, ring_too_small_for_a_request_is_refused);
+}
+
+static void add_requests(TCase *tc)
+{
+	tcase_add_loop_test(tc, transfers_are_split_by_size_max_and_seg_max, 0, 11);
+	tcase_add_loop_test(tc, memory_in_pieces_of_any_size_is_gathered, 0, 10);
+	tcase_add_test(tc, memory_that_is_no_dma_memory_is_an_error);
+	tcase_add_test(tc, less_memory_than_sectors_is_an_error);
+	tcase_add_test(tc, nothing_goes_past_the_end);
+	tcase_add_test(tc, sector_numbers_have_64_bits);
+	tcase_add_loop_test(tc, read_only_disk_refuses_writes_by_itself, 0, 2);
+	tcase_add_loop_test(tc, flush_is_sent_where_there_is_a_volatile_cache, 0, 5);
+	tcase_add_test(tc, what_was_written_before_a_flush_survives_a_power_cut);
+	tcase_add_test(tc, without_a_volatile_cache_a_write_is_durable);
+	tcase_add_loop_test(tc, write_zeroes_reads_as_zeros, 0, 2);
+	tcase_add_loop_test(tc, ranges_are_split_by_their_limit_and_alignment, 0, 2);
+	tcase_add_test(tc, limits_of_zero_mean_none);
+	tcase_add_test(tc, what_the_device_lacks_is_not_supported);
+	tcase_add_test(tc, status_byte_alone_decides);
+	tcase_add_test(tc, used_length_says_nothing);
+	tcase_add_test(tc, one_failed_part_fails_the_request_once);
+}
+
+static void add_rings(TCase *tc)
+{
+	tcase_add_test(tc, batch_rings_the_doorbell_once);
+	tcase_add_loop_test(tc, full_ring_is_no_error, 0, 6);
+	tcase_add_test(tc, done_may_submit_again);
+	tcase_add_loop_test(tc, threads_share_rings_and_get_their_own_completions, 0, 3);
+	tcase_add_test(tc, figures_count_what_was_done);
+	tcase_add_loop_test(tc, sleeper_is_woken_by_the_interrupt, 0, 2);
+	tcase_add_loop_test(tc, completion_in_the_window_of_arming_is_not_lost, 0, 4);
+	tcase_add_test(tc, polling_takes_no_interrupt);
+	tcase_add_loop_test(tc, disk_without_interrupt_is_polled, 0, 2);
+	tcase_add_test(tc, lost_interrupt_costs_a_second_and_not_for_ever);
+	tcase_add_test(tc, spurious_interrupts_do_no_harm);
+}
+
+static void add_changes(TCase *tc)
+{
+	tcase_add_test(tc, capacity_follows_the_device);
+	tcase_add_test(tc, needs_reset_ends_all_in_flight_with_an_error);
+	tcase_add_test(tc, removed_device_ends_all_with_enodev);
+	tcase_add_test(tc, removed_device_is_noticed_without_interrupts);
+	tcase_add_test(tc, disk_can_be_closed_and_opened_again);
+	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
+	tcase_add_test(tc, device_that_never_answers_is_given_up);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("virtio_blk");
+	SRunner *runner;
+	int failed;
+
+	add_configuration(begin(suite, "configuration"));
+	add_requests(begin(suite, "requests"));
+	add_rings(begin(suite, "rings"));
+	add_changes(begin(suite, "changes"));
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
