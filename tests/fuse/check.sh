@@ -76,6 +76,9 @@ test_sqlite_with_its_write_ahead_log() {
 }
 
 test_a_directory_of_100000_entries() {
+    umount_fs
+    make_fs 2G # for as many inodes
+    mount_fs
     mkdir "$MNT/big"
     (cd "$MNT/big" && seq -f 'file-%06.0f' 100000 | xargs touch)
     remount_fs
@@ -120,12 +123,16 @@ test_an_unlinked_open_file_lives_until_closed() {
 }
 
 test_writing_clears_setuid_and_capability() {
+    chmod 755 "$T" "$MNT"
     cp /bin/true "$MNT/prog"
-    chmod 6755 "$MNT/prog"
+    setcap cap_net_raw+ep "$MNT/prog"
     chown nobody "$MNT/prog"
-    chmod 6755 "$MNT/prog"
+    [ -z "$(getcap "$MNT/prog")" ] || fail "a capability outlives a change of owner"
+    setcap cap_net_raw+ep "$MNT/prog"
+    chmod 6777 "$MNT/prog"
     setpriv --reuid nobody --clear-groups sh -c "echo x >>'$MNT/prog'"
-    [ "$(stat -c %a "$MNT/prog")" = 755 ] || fail "mode is $(stat -c %a "$MNT/prog")"
+    [ "$(stat -c %a "$MNT/prog")" = 777 ] || fail "mode is $(stat -c %a "$MNT/prog")"
+    [ -z "$(getcap "$MNT/prog")" ] || fail "a capability outlives a write"
 }
 
 test_umount_returns_when_the_image_is_free_and_clean() {
@@ -143,7 +150,7 @@ test_sigterm_unmounts_cleanly() {
     kill -TERM "$pid"
     for _ in $(seq 100); do [ -d "/proc/$pid" ] || break; sleep 0.1; done
     [ ! -d "/proc/$pid" ] || fail "the daemon is still there"
-    mountpoint -q "$MNT" && fail "still mounted"
+    ! is_mounted || fail "still mounted"
     mount_fs
     [ "$(cat "$MNT/f")" = "$(seq 100000)" ] || fail "contents lost"
 }
@@ -162,6 +169,9 @@ test_a_killed_daemon_is_remounted_by_one_command() {
 }
 
 test_a_read_only_mount_refuses_and_writes_nothing() {
+    umount_fs
+    make_fs 64M
+    mount_fs
     seq 10 >"$MNT/f"
     umount_fs
     sha256sum "$IMG" >"$T/sum"

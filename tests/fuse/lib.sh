@@ -22,6 +22,10 @@ make_fs() { # SIZE [mkfs options]
     "$BUILD/mkfs.vblkfs" -q "${@:2}" "$IMG"
 }
 
+is_mounted() { # also when its daemon is dead, which mountpoint(1) does not count
+    grep -qF " $MNT " /proc/self/mounts
+}
+
 mount_fs() { # [options]
     "$BUILD/vblkfs" "$IMG" "$MNT" "$@"
 }
@@ -43,7 +47,7 @@ daemon_pid() {
 }
 
 clean_up() {
-    if mountpoint -q "$MNT" 2>/dev/null; then
+    if is_mounted; then
         "$BUILD/umount.fuse.vblkfs" "$MNT" 2>/dev/null || umount -l "$MNT" 2>/dev/null || true
     fi
     rm -rf "$T"
@@ -61,13 +65,13 @@ run_one() { # NAME
     local log=$T/log status=0 start=$SECONDS
     # Not in an if: set -e must hold inside.
     set +e
-    (set -e; trap - EXIT; make_fs "${SIZE:-1G}"; mount_fs; "test_$1"; if mountpoint -q "$MNT"; then umount_fs; fi) >"$log" 2>&1
+    (set -e; trap - EXIT; make_fs "${SIZE:-1G}"; mount_fs; "test_$1"; if is_mounted; then umount_fs; fi) >"$log" 2>&1
     status=$?
     set -e
     if [ $status -ne 0 ]; then
         echo "not ok  $1 ($((SECONDS - start)) s)"
         sed 's/^/    /' "$log" | tail -n 40
-        mountpoint -q "$MNT" && { umount_fs 2>/dev/null || umount -l "$MNT"; }
+        is_mounted && { umount_fs 2>/dev/null || umount -l "$MNT"; }
         return 1
     fi
     echo "ok      $1 ($((SECONDS - start)) s)"
