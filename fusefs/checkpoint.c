@@ -104,12 +104,14 @@ static void add_version(struct checkpoint *c, struct tx_block *tb)
 
 void checkpoint_add(struct checkpoint *c, struct tx *tx)
 {
-	for (uint32_t i = 0; i < tx->nr_revoked; i++)
-		let_go(c,
-			find_newest(c,
-				tx->revoked
-					[i])); /* and stays in the hash: while it is in the ring, it may
-							    * have to be revoked again */
+	/* A revoked version stays in the hash: while it is in the ring, it may have to be revoked again. It is not there any
+	 * more when the tail has moved past it since checkpoint_find_revokes(). */
+	for (uint32_t i = 0; i < tx->nr_revoked; i++) {
+		struct tx_block *tb = find_newest(c, tx->revoked[i]);
+
+		if (tb != NULL)
+			let_go(c, tb);
+	}
 	free(tx->revoked);
 	tx->revoked = NULL;
 	for (struct tx_block *tb = tx->blocks; tb != NULL; tb = tb->next) {
