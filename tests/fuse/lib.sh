@@ -10,6 +10,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-test.XXXXXX")
 IMG=$T/disk.img
 MNT=$T/mnt
 mkdir "$MNT"
+cd "$T" # fio leaves files where it runs
 
 fail() {
     echo "FAILED: $*" >&2
