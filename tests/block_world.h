@@ -22,7 +22,8 @@ struct world {
 
 static inline void world_make(struct world *w)
 {
-	struct mkfs_opts opts = {.have_uuid = true, .uuid = "world", .journal_bytes = 4U << 20};
+	struct mkfs_opts opts = {
+		.have_uuid = true, .uuid = "world", .journal_bytes = 4U << 20, .no_discard = true};
 	struct mkfs_geometry geo;
 	char err[128];
 

@@ -25,7 +25,8 @@ struct cut_disk {
 	struct blockdev dev;
 	pthread_mutex_t lock; /* guards all below */
 	uint64_t nr_sectors;
-	int base; /* memory file */
+	int base;         /* memory file */
+	bool base_shared; /* with a disk that was cut from this one, or this one from it */
 	uint8_t *bytes;
 	struct event *events;
 	size_t nr_events, max_events;
@@ -292,20 +293,50 @@ int cut_disk_open(uint64_t nr_sectors, struct blockdev **out)
 	return err;
 }
 
+static void write_base(int base, const uint8_t *bytes, uint64_t sector, uint64_t nr_sectors)
+{
+	size_t left = nr_sectors * SECTOR_BYTES;
+	off_t at = (off_t)(sector * SECTOR_BYTES);
+
+	while (left > 0) {
+		ssize_t n = pwrite(base, bytes + at, left, at);
+
+		if (n <= 0)
+			abort();
+		at += n;
+		left -= (size_t)n;
+	}
+}
+
+/* What the disk holds becomes a base of its own. */
+static void unshare_base(struct cut_disk *d)
+{
+	int base = memfd_create("cut_disk", MFD_CLOEXEC);
+
+	if (base < 0)
+		abort();
+	write_base(base, d->bytes, 0, d->nr_sectors);
+	munmap(d->bytes, d->nr_sectors * SECTOR_BYTES);
+	close(d->base);
+	d->base = base;
+	d->base_shared = false;
+	d->bytes = map_base(d);
+	if (d->bytes == NULL)
+		abort();
+}
+
 void cut_disk_record(struct blockdev *dev)
 {
 	struct cut_disk *d = disk_of(dev);
 
 	pthread_mutex_lock(&d->lock);
-	for (size_t i = 0; i < d->nr_events; i++) {
-		const struct event *e = &d->events[i];
-		off_t at = (off_t)(e->value * SECTOR_BYTES);
-		size_t bytes = (size_t)e->nr_sectors * SECTOR_BYTES;
-
-		if (e->kind == EV_WRITE &&
-			pwrite(d->base, d->bytes + at, bytes, at) != (ssize_t)bytes)
-			abort();
-	}
+	if (d->base_shared)
+		unshare_base(d);
+	else
+		for (size_t i = 0; i < d->nr_events; i++)
+			if (d->events[i].kind == EV_WRITE)
+				write_base(d->base, d->bytes, d->events[i].value,
+					d->events[i].nr_sectors);
 	free_events(d);
 	pthread_mutex_unlock(&d->lock);
 }
@@ -372,7 +403,7 @@ static void repeat(struct cut_disk *to, const struct event *e, enum cut_keep kee
 int cut_disk_cut(struct blockdev *dev, size_t nr_events, enum cut_keep keep, uint64_t seed,
 	struct blockdev **out)
 {
-	const struct cut_disk *d = disk_of(dev);
+	struct cut_disk *d = disk_of(dev);
 	size_t flushed = flushed_before(d, nr_events);
 	struct cut_disk *to;
 	int base = dup(d->base);
@@ -383,6 +414,8 @@ int cut_disk_cut(struct blockdev *dev, size_t nr_events, enum cut_keep keep, uin
 	err = disk_new(base, d->nr_sectors, &to);
 	if (err < 0)
 		return err;
+	d->base_shared = true;
+	to->base_shared = true;
 	for (size_t i = 0; i < nr_events; i++)
 		if (d->events[i].kind == EV_WRITE)
 			repeat(to, &d->events[i], i < flushed ? CUT_ALL : keep, &seed);
