@@ -6,8 +6,8 @@
  * Invariants
  *  1. Within a place records are sorted by lblk, none is empty, none overlaps the next, and none could be merged with
  *     the next.
- *  2. A leaf holds the extents that begin in its range of keys. The last one may reach into the range of the next leaf: who
- *     finds no extent at or before his key in a leaf looks at the end of the leaf before.
+ *  2. An extent lies within its leaf's range of keys (btree_leaf_range()): one that would reach past it is two, in two leaves. So what
+ *     is at a block is found in the block's leaf, and pieces that are cut off stay where they belong.
  *  3. A leaf is never empty: it is removed from the tree instead, and the last one's removal leaves FORK_NONE. */
 #include <errno.h>
 #include <string.h>
@@ -18,6 +18,7 @@
 struct place {
 	struct btree_path path; /* of the leaf; in_tree only */
 	bool in_tree;
+	uint64_t end; /* no extent here may reach past this block */
 	unsigned nr;
 	struct extent e[EXTENT_LEAF_RECORDS + 2]; /* an edit adds two at most */
 };
@@ -106,14 +107,14 @@ static int leaf_record(
 
 static int place_load_leaf(struct inode *inode, struct place *p)
 {
-	uint64_t lo, hi;
+	uint64_t lo;
 	int err;
 
-	btree_leaf_range(&p->path, &lo, &hi);
+	btree_leaf_range(&p->path, &lo, &p->end);
 	err = leaf_nr(inode, p->path.leaf, &p->nr);
 	for (unsigned i = 0; err == 0 && i < p->nr; i++) {
 		err = leaf_record(inode, p->path.leaf, i, &p->e[i]);
-		if (err == 0 && (p->e[i].lblk < lo || p->e[i].lblk >= hi))
+		if (err == 0 && (p->e[i].lblk < lo || extent_end(&p->e[i]) > p->end))
 			err = corrupt_leaf(inode, p->path.leaf, "records out of order");
 		lo = extent_end(&p->e[i]);
 	}
@@ -134,6 +135,7 @@ static int place_load(struct fs_thread *t, struct inode *inode, uint64_t key, st
 	int err;
 
 	p->nr = 0;
+	p->end = LBLK_END;
 	p->in_tree = inode->fork_format == FORK_BTREE;
 	if (!p->in_tree) {
 		if (inode->fork_format == FORK_EXTENTS)
@@ -180,7 +182,7 @@ static int place_seek(
 	if (err < 0)
 		return err;
 	n = place_count_to(p, key);
-	if (n == 0 && p->in_tree) { /* invariant 2 */
+	if (n == 0 && p->in_tree) {
 		err = btree_prev_leaf(t, &bt, &p->path);
 		if (err == 0)
 			err = place_load_leaf(inode, p);
@@ -375,22 +377,6 @@ static unsigned leaf_count_to(const struct buf *b, unsigned nr, uint64_t lblk)
 	return lo;
 }
 
-/* The last extent of the leaf before PATH's; -ENOENT: none. */
-static int tree_before(
-	struct fs_thread *t, struct inode *inode, struct btree_path *path, struct extent *out)
-{
-	struct btree bt = extent_tree(inode);
-	unsigned nr = 0;
-	int err;
-
-	err = btree_prev_leaf(t, &bt, path);
-	if (err == 0)
-		err = leaf_nr(inode, path->leaf, &nr);
-	if (err == 0)
-		err = leaf_record(inode, path->leaf, nr - 1, out);
-	return err;
-}
-
 /* Where the first extent of the leaf after PATH's begins; LBLK_END: there is none. */
 static int tree_after(
 	struct fs_thread *t, struct inode *inode, struct btree_path *path, uint64_t *lblk)
@@ -427,17 +413,16 @@ static int map_in_leaf(struct fs_thread *t, struct inode *inode, struct btree_pa
 	i = leaf_count_to(leaf, nr, lblk);
 	if (i < nr)
 		next = le64_get(leaf_of(leaf)->rec[i].lblk);
-	if (i > 0)
+	if (i > 0) {
 		err = leaf_record(inode, leaf, i - 1, &e);
-	else
-		err = tree_before(t, inode, path, &e);
-	if (err < 0 && err != -ENOENT)
-		return err;
-	if (err == 0 && (e.lblk > lblk || extent_end(&e) > next))
-		return corrupt_leaf(inode, path->leaf, "records out of order");
-	if (err == 0 && extent_end(&e) > lblk) {
-		map_found(&e, lblk, max, out);
-		return 0;
+		if (err < 0)
+			return err;
+		if (extent_end(&e) > next)
+			return corrupt_leaf(inode, leaf, "records out of order");
+		if (extent_end(&e) > lblk) {
+			map_found(&e, lblk, max, out);
+			return 0;
+		}
 	}
 	if (i == nr) {
 		err = tree_after(t, inode, path, &next);
@@ -485,31 +470,51 @@ int extent_last(struct fs_thread *t, struct inode *inode, struct extent *out)
 
 /* ---- changing ---- */
 
-int extent_insert(struct tx_handle *h, struct inode *inode, const struct extent *new)
+/* Add NEW, or what of it P may hold. *NR: how many blocks that was. Puts the place. */
+static int insert_in(
+	struct tx_handle *h, struct inode *inode, struct place *p, struct extent new, uint32_t *nr)
 {
-	struct place p;
-	unsigned at;
+	unsigned at = place_count_to(p, new.lblk);
 	int err;
 
-	err = place_load(h->t, inode, new->lblk, &p);
-	if (err < 0)
-		return err;
-	at = place_count_to(&p, new->lblk);
-	if ((at > 0 && extent_end(&p.e[at - 1]) > new->lblk) ||
-		(at < p.nr && extent_end(new) > p.e[at].lblk)) {
-		place_put(&p);
+	if (extent_end(&new) > p->end)
+		new.nr_blocks = (uint32_t)(p->end - new.lblk);
+	if ((at > 0 && extent_end(&p->e[at - 1]) > new.lblk) ||
+		(at < p->nr && extent_end(&new) > p->e[at].lblk)) {
+		place_put(p);
 		return fs_corrupt(inode->fs, 0, "inode %llu: extents overlap at block %llu",
-			(unsigned long long)inode->ino, (unsigned long long)new->lblk);
+			(unsigned long long)inode->ino, (unsigned long long)new.lblk);
 	}
-	edit_open(&p, at, 1);
-	p.e[at] = *new;
-	edit_merge(&p, at);
+	edit_open(p, at, 1);
+	p->e[at] = new;
+	edit_merge(p, at);
 	if (at > 0)
-		edit_merge(&p, at - 1);
-	err = place_store(h, inode, &p, at);
-	if (err == 0)
-		inode->nr_blocks += new->nr_blocks;
+		edit_merge(p, at - 1);
+	err = place_store(h, inode, p, at);
+	*nr = new.nr_blocks;
 	return err;
+}
+
+int extent_insert(struct tx_handle *h, struct inode *inode, const struct extent *new)
+{
+	struct extent left = *new;
+
+	while (left.nr_blocks > 0) {
+		struct place p;
+		uint32_t nr;
+		int err;
+
+		err = place_load(h->t, inode, left.lblk, &p);
+		if (err == 0)
+			err = insert_in(h, inode, &p, left, &nr);
+		if (err < 0)
+			return err;
+		inode->nr_blocks += nr;
+		left.lblk += nr;
+		left.pblk += nr;
+		left.nr_blocks -= nr;
+	}
+	return 0;
 }
 
 static int set_flags(
