@@ -24,7 +24,7 @@ packages_for() { # PURPOSE
 		;;
 	check)
 		packages_for guest
-		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3 dmsetup ca-certificates
+		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3 dmsetup fdisk ca-certificates
 		library_packages CHECK_LIB
 		;;
 	*)

@@ -13,8 +13,22 @@ hugepages() {
 	cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 }
 
-clear_disk() { # NAME
-	wipefs -qa "/dev/$1"
+dev() { # ADDRESS: /dev/vda
+	echo "/dev/$(block_of "$1")"
+}
+
+small_ext4() { # ADDRESS
+	mkfs.ext4 -q -O ^has_journal -N 16 "$(dev "$1")" 2M
+}
+
+clear_disk() { # ADDRESS
+	wipefs -qa "$(dev "$1")"
+}
+
+mount_in_use() {
+	small_ext4 $IN_USE
+	mkdir -p /run/m
+	mount "$(dev $IN_USE)" /run/m
 }
 
 test_no_module_is_said() {
@@ -30,27 +44,25 @@ test_bind_loads_the_module_and_reserves_hugepages() {
 	grep -q 'reserved .* hugepages' /run/out || fail "reserving is not said"
 	[ "$(hugepages)" -gt 0 ] || fail "no hugepages"
 	[ "$(driver_of $SPARE)" = uio_pci_generic ] || fail "driver is $(driver_of $SPARE)"
-	[ ! -e /dev/vdb ] || fail "/dev/vdb is still there"
+	[ -z "$(block_of $SPARE)" ] || fail "the kernel still has it"
 }
 
 test_bind_and_unbind_may_be_repeated() {
 	vblkctl bind $SPARE
 	vblkctl bind ${SPARE#0000:} | grep -q already || fail "the second bind does not say 'already'"
 	vblkctl unbind $SPARE | grep -q 'back with virtio-pci' || fail "unbind does not name the driver"
-	[ -b "/dev/$(block_of $SPARE)" ] || fail "the kernel did not get its disk back"
+	[ -b "$(dev $SPARE)" ] || fail "the kernel did not get its disk back"
 	vblkctl unbind $SPARE
 	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "driver is $(driver_of $SPARE)"
 	[ "$(cat $PCI/$SPARE/driver_override)" = '(null)' ] || fail "driver_override is left behind"
 }
 
 test_list_shows_every_disk_its_driver_and_its_user() {
-	mkfs.ext4 -q /dev/vda 16M
-	mkdir -p /run/m
-	mount /dev/vda /run/m
+	mount_in_use
 	vblkctl bind $SPARE
 	vblkctl list | tee /run/out
 	umount /run/m
-	clear_disk vda
+	clear_disk $IN_USE
 	grep -qE "^$IN_USE +1af4:1001 +virtio-pci +vda +512.0 MiB +first +vda is mounted at /run/m" /run/out || fail "vda's line"
 	grep -qE "^$SPARE +1af4:1001 +uio_pci_generic +uio0 +512.0 MiB +spare +-" /run/out || fail "the bound disk's line"
 	[ "$(wc -l </run/out)" = 4 ] || fail "there are three disks"
@@ -59,57 +71,57 @@ test_list_shows_every_disk_its_driver_and_its_user() {
 }
 
 test_a_mounted_disk_is_refused_even_by_force() {
-	mkfs.ext4 -q /dev/vda 16M
-	mkdir -p /run/m
-	mount /dev/vda /run/m
+	mount_in_use
 	refuses 1 'mounted at /run/m' vblkctl bind $IN_USE
 	refuses 1 'mounted at /run/m' vblkctl bind --force $IN_USE
 	umount /run/m
-	clear_disk vda
+	clear_disk $IN_USE
 }
 
 test_a_disk_with_a_mounted_partition_is_refused() {
-	printf '1M,100M\n' | sfdisk -q /dev/vda
-	mkfs.ext4 -q /dev/vda1 16M
+	local disk
+	disk=$(dev $IN_USE)
+	printf '1M,100M\n' | sfdisk -q "$disk"
+	mkfs.ext4 -q -O ^has_journal -N 16 "${disk}1" 2M
 	mkdir -p /run/m
-	mount /dev/vda1 /run/m
-	refuses 1 'vda1 is mounted at /run/m' vblkctl bind --force $IN_USE
+	mount "${disk}1" /run/m
+	refuses 1 '1 is mounted at /run/m' vblkctl bind --force $IN_USE
 	umount /run/m
 	refuses 1 'force' vblkctl bind $IN_USE # the partition table is a signature
-	sfdisk -q --delete /dev/vda
-	clear_disk vda
+	sfdisk -q --delete "$disk"
+	clear_disk $IN_USE
 }
 
 test_swap_is_refused() {
-	mkswap -q /dev/vda
-	swapon /dev/vda
+	mkswap "$(dev $IN_USE)"
+	swapon "$(dev $IN_USE)"
 	refuses 1 'swap' vblkctl bind --force $IN_USE
-	swapoff /dev/vda
-	clear_disk vda
+	swapoff -a
+	clear_disk $IN_USE
 }
 
 test_a_disk_under_device_mapper_is_refused() {
 	modprobe dm-mod
-	dmsetup create --noudevsync upper --table '0 8192 linear /dev/vda 0'
-	refuses 1 'vda is held by dm-0' vblkctl bind --force $IN_USE
+	dmsetup create --noudevsync upper --table "0 8192 linear $(dev $IN_USE) 0"
+	refuses 1 'is held by dm-0' vblkctl bind --force $IN_USE
 	dmsetup remove --noudevsync upper
 }
 
 test_a_disk_under_a_loop_device_is_refused() {
 	local loop
-	loop=$(losetup -f --show /dev/vda)
-	refuses 1 "vda.*${loop#/dev/}" vblkctl bind --force $IN_USE
+	loop=$(losetup -f --show "$(dev $IN_USE)")
+	refuses 1 "${loop#/dev/}" vblkctl bind --force $IN_USE
 	losetup -d "$loop"
 }
 
 test_an_open_disk_is_refused() {
-	exec 5</dev/vda
-	refuses 1 "vda is open in process $BASHPID" vblkctl bind --force $IN_USE
+	exec 5<"$(dev $IN_USE)"
+	refuses 1 "is open in process $BASHPID" vblkctl bind --force $IN_USE
 	exec 5<&-
 }
 
 test_a_signature_is_refused_and_force_overrides_it() {
-	mkfs.ext4 -q /dev/vda 16M
+	small_ext4 $IN_USE
 	refuses 1 'ext4.*--force' vblkctl bind $IN_USE
 	vblkctl bind --force $IN_USE
 	refuses 1 'ext4' mkfs.vblkfs $IN_USE
@@ -119,8 +131,8 @@ test_a_signature_is_refused_and_force_overrides_it() {
 	vblkctl unbind $IN_USE
 	vblkctl bind $IN_USE # our own is no stranger's
 	vblkctl unbind $IN_USE
-	clear_disk "$(block_of $IN_USE)"
-	dd if=/dev/zero of="/dev/$(block_of $IN_USE)" bs=1M count=1 status=none
+	clear_disk $IN_USE
+	dd if=/dev/zero of="$(dev $IN_USE)" bs=1M count=1 status=none
 }
 
 test_what_is_no_virtio_disk_is_refused() {
@@ -186,6 +198,6 @@ test_fstab_and_a_foreign_mkfs() {
 	findmnt -n -o SOURCE $MNT | grep -q "^$SPARE" || fail "the source is $(findmnt -n -o SOURCE $MNT)"
 	umount $MNT
 	vblkctl unbind $SPARE
-	! mkfs.ext4 -q "/dev/$(block_of $SPARE)" </dev/null >/run/out 2>&1 || blkid -p "/dev/$(block_of $SPARE)" ||
+	! mkfs.ext4 -q "$(dev $SPARE)" </dev/null >/run/out 2>&1 || blkid -p "$(dev $SPARE)" ||
 		fail "to others the disk looks empty"
 }

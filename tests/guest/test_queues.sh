@@ -31,13 +31,37 @@ uses_rings() { # ADDRESS NUMBER
 	vblkctl unbind "$1"
 }
 
-test_one_queue() { exercise "$(at 1)" && uses_rings "$(at 1)" 1; }
-test_two_queues_of_1024() { exercise "$(at 2)" && uses_rings "$(at 2)" 2; }
-test_four_queues() { exercise "$(at 3)" -o workers=4 && uses_rings "$(at 3)" 4; }
-test_a_queue_of_4() { exercise "$(at 4)"; }
-test_a_queue_cut_to_2() { exercise "$(at 1)" -o queue-size=2; }
-test_a_queue_cut_to_16_without_indirect_descriptors() { exercise "$(at 9)" -o queue-size=16; }
-test_packed_rings_offered_falls_back_to_split() { exercise "$(at 5)"; }
+test_one_queue() {
+	exercise "$(at 1)"
+	uses_rings "$(at 1)" 1
+}
+
+test_two_queues_of_1024() {
+	exercise "$(at 2)"
+	uses_rings "$(at 2)" 2
+}
+
+test_four_queues() {
+	exercise "$(at 3)" -o workers=4
+	uses_rings "$(at 3)" 4
+}
+
+test_a_queue_of_4() {
+	exercise "$(at 4)"
+}
+
+test_a_queue_cut_to_2() {
+	exercise "$(at 1)" -o queue-size=2
+}
+
+test_a_queue_cut_to_16_without_indirect_descriptors() {
+	exercise "$(at 9)" -o queue-size=16
+}
+
+test_packed_rings_offered_falls_back_to_split() {
+	exercise "$(at 5)"
+}
+
 test_without_a_write_cache_no_flush_is_sent() {
 	vblkctl bind "$(at 6)"
 	mkfs.vblkfs -q "$(at 6)"
@@ -50,6 +74,7 @@ test_without_a_write_cache_no_flush_is_sent() {
 	dd if=/dev/zero of="/dev/$(block_of "$(at 6)")" bs=1M count=1 status=none
 	exercise "$(at 6)"
 }
+
 test_a_read_only_disk_mounts_ro_and_says_why_not_rw() {
 	vblkctl bind "$(at 7)"
 	refuses any 'read-only' mkfs.vblkfs -f "$(at 7)"
@@ -60,8 +85,23 @@ test_a_read_only_disk_mounts_ro_and_says_why_not_rw() {
 	[ "$(stat_number $MNT writes)" = 0 ] || fail "it wrote"
 	umount $MNT
 }
-test_blocks_of_4096() { exercise "$(at 8)"; }
-test_no_event_index_no_discard_modern_only() { exercise "$(at 10)"; }
-test_two_small_queues_without_indirect_or_event_index() { exercise "$(at 11)"; }
-test_polling_only() { exercise "$(at 3)" -o poll; }
-test_sleeping_at_once() { exercise "$(at 3)" -o spin_us=0; }
+
+test_blocks_of_4096() {
+	exercise "$(at 8)"
+}
+
+test_no_event_index_no_discard_modern_only() {
+	exercise "$(at 10)"
+}
+
+test_two_small_queues_without_indirect_or_event_index() {
+	exercise "$(at 11)"
+}
+
+test_polling_only() {
+	exercise "$(at 3)" -o poll
+}
+
+test_sleeping_at_once() {
+	exercise "$(at 3)" -o spin_us=0
+}
