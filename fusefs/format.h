@@ -62,6 +62,9 @@ struct block_head {
 	le64 pad[2];
 };
 static_assert(sizeof(struct block_head) == 64, "format");
+static_assert(offsetof(struct block_head, block) == 8, "format");
+static_assert(offsetof(struct block_head, fs_uuid) == 24, "format");
+static_assert(offsetof(struct block_head, sequence) == 40, "format");
 #define BLOCK_PAYLOAD (BLOCK_BYTES - 64U)
 
 /* Feature words. compat: mount anyway; ro_compat: unknown bit, mount read-only; incompat: unknown bit, refuse. */
@@ -104,6 +107,10 @@ struct super_disk { /* block 1, and its copies */
 	uint8_t pad[3848];
 };
 static_assert(sizeof(struct super_disk) == 4096, "format");
+static_assert(offsetof(struct super_disk, version) == 72, "format");
+static_assert(offsetof(struct super_disk, nr_blocks) == 96, "format");
+static_assert(offsetof(struct super_disk, journal_start) == 128, "format");
+static_assert(offsetof(struct super_disk, hash_seed) == 176, "format");
 static_assert(offsetof(struct super_disk, label) == 216, "format");
 
 /* Blocks of a group, relative to its first. */
@@ -131,6 +138,7 @@ struct group_disk {
 	uint8_t pad[4004];
 };
 static_assert(sizeof(struct group_disk) == 4096, "format");
+static_assert(offsetof(struct group_disk, inodes_ready) == 84, "format");
 
 /* Of the inode bitmap those blocks are initialised that have bits of slots below inodes_ready. Numbers are given from the lowest free
  * one up, so no slot from inodes_ready on is in use. */
@@ -212,6 +220,11 @@ struct inode_disk {
 	uint8_t xattr[INODE_XATTR_BYTES];
 };
 static_assert(sizeof(struct inode_disk) == INODE_BYTES, "format");
+static_assert(offsetof(struct inode_disk, size) == 24, "format");
+static_assert(offsetof(struct inode_disk, atime_s) == 48, "format");
+static_assert(offsetof(struct inode_disk, parent_rdev) == 96, "format");
+static_assert(offsetof(struct inode_disk, fork_format) == 120, "format");
+static_assert(offsetof(struct inode_disk, xattr) == 208, "format");
 static_assert(offsetof(struct inode_disk, fork) == 128, "format");
 
 struct inodes_disk { /* a block of the inode table */
@@ -237,6 +250,7 @@ struct node_disk { /* BT_EXTENT_NODE, BT_DIR_NODE */
 	uint8_t pad2[BLOCK_PAYLOAD - 8U - 16U * NODE_RECORDS];
 };
 static_assert(sizeof(struct node_disk) == 4096, "format");
+static_assert(offsetof(struct node_disk, rec) == 72, "format");
 #define BTREE_HEIGHT_MAX 7U
 
 #define EXTENT_LEAF_RECORDS ((BLOCK_PAYLOAD - 8U) / 24U)
@@ -248,6 +262,7 @@ struct extent_leaf_disk {
 	uint8_t pad2[BLOCK_PAYLOAD - 8U - 24U * EXTENT_LEAF_RECORDS];
 };
 static_assert(sizeof(struct extent_leaf_disk) == 4096, "format");
+static_assert(offsetof(struct extent_leaf_disk, rec) == 72, "format");
 
 /* Directory leaf: slots, in key order, point at entries that are heaped up from the block's end.
  *
@@ -275,6 +290,8 @@ struct dir_leaf_disk {
 	le16 slot[(BLOCK_PAYLOAD - 8U) / 2U]; /* offsets in the block */
 };
 static_assert(sizeof(struct dir_leaf_disk) == 4096, "format");
+static_assert(offsetof(struct dir_leaf_disk, slot) == 72, "format");
+static_assert(offsetof(struct dirent_disk, name) == 18, "format");
 
 /* Extended attributes: entries one after another, in the inode (xattr_bytes of them) and in a list of blocks. An entry
  * is whole in one place and starts at a multiple of 4. */
@@ -299,6 +316,8 @@ struct xattr_block_disk {
 	uint8_t data[BLOCK_PAYLOAD - 16U];
 };
 static_assert(sizeof(struct xattr_block_disk) == 4096, "format");
+static_assert(offsetof(struct xattr_block_disk, data) == 80, "format");
+static_assert(offsetof(struct xattr_disk, data) == 4, "format");
 
 struct symlink_disk { /* targets longer than INODE_SYMLINK_MAX; up to 4024 bytes fit, FS_SYMLINK_MAX is cut to that */
 	struct block_head head;
@@ -307,6 +326,7 @@ struct symlink_disk { /* targets longer than INODE_SYMLINK_MAX; up to 4024 bytes
 	uint8_t target[BLOCK_PAYLOAD - 8U];
 };
 static_assert(sizeof(struct symlink_disk) == 4096, "format");
+static_assert(offsetof(struct symlink_disk, target) == 72, "format");
 
 /* The journal: its first block is a head, the rest a ring of transactions. A transaction is
  *
@@ -339,6 +359,7 @@ struct journal_desc_disk {
 	uint8_t pad2[BLOCK_PAYLOAD - 8U - 16U * JOURNAL_TAGS];
 };
 static_assert(sizeof(struct journal_desc_disk) == 4096, "format");
+static_assert(offsetof(struct journal_desc_disk, tag) == 72, "format");
 
 struct journal_revoke_disk {
 	struct block_head head;
@@ -356,4 +377,5 @@ struct journal_commit_disk {
 	uint8_t pad[BLOCK_PAYLOAD - 16U];
 };
 static_assert(sizeof(struct journal_commit_disk) == 4096, "format");
+static_assert(offsetof(struct journal_commit_disk, crc) == 68, "format");
 #endif
