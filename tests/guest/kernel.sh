@@ -8,7 +8,7 @@
 # A directory becomes visible under its name only when it is complete, so a broken download is not taken for a kernel.
 
 guest_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${VBLKFS_CACHE:-$(cd "$guest_dir/../.." && pwd)/.cache}
+cache=$(realpath -m "${VBLKFS_CACHE:-$guest_dir/../../.cache}") # init knows no links
 
 # What init must load before the host's root, with its modules, is there.
 boot_modules=(virtio_pci virtio_console 9pnet_virtio 9p overlay)
