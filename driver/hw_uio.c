@@ -25,14 +25,12 @@
 #include "pci_func.h"
 #include "virtio.h"
 
-#define DEVICES           "/sys/bus/pci/devices"
-#define RUN_DIR           "/run/vblkfs"
-#define DRIVER            "uio_pci_generic"
-#define PCI_VENDOR        0x00
-#define PCI_COMMAND       0x04
-#define PCI_INTERRUPT_PIN 0x3d
-#define COMMAND_MASTER    0x0004
-#define COMMAND_NO_INTX   0x0400
+#define DEVICES         "/sys/bus/pci/devices"
+#define RUN_DIR         "/run/vblkfs"
+#define DRIVER          "uio_pci_generic"
+#define PCI_COMMAND     0x04
+#define COMMAND_MASTER  0x0004
+#define COMMAND_NO_INTX 0x0400
 
 struct uio {
 	struct hw hw;
@@ -121,17 +119,6 @@ static uint64_t uio_dma_addr(struct hw *hw, const void *mem, size_t *contig)
 
 /* --- interrupt --- */
 
-/* read() of /dev/uioN fails when the function has no interrupt, and when it has gone. */
-static int why_no_interrupt(struct uio *u)
-{
-	uint16_t vendor;
-
-	if (pcif_cfg_read(u->func, PCI_VENDOR, &vendor, 2) < 0 ||
-		vendor != htole16(u->hw.ids.vendor))
-		return -ENODEV;
-	return -EOPNOTSUPP;
-}
-
 static int uio_irq_wait(struct hw *hw, int wake_fd)
 {
 	struct uio *u = to_uio(hw);
@@ -152,7 +139,7 @@ static int uio_irq_wait(struct hw *hw, int wake_fd)
 		if (read(u->uio_fd, &nr_interrupts, sizeof(nr_interrupts)) == sizeof(nr_interrupts))
 			return 1;
 		if (errno != EINTR && errno != EAGAIN)
-			return why_no_interrupt(u);
+			return -ENODEV; /* unplugged, or taken away from uio_pci_generic */
 	}
 }
 
@@ -386,6 +373,14 @@ static int find_uio(const char *address, char *name, size_t bytes)
 	return err;
 }
 
+/* Not every function has an interrupt: without one the kernel answers -EIO from the start. A stale count is dropped. */
+static bool has_interrupt(int uio_fd)
+{
+	uint32_t count;
+
+	return read(uio_fd, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN;
+}
+
 static int open_uio(const struct reason *why, struct uio *u)
 {
 	char path[64];
@@ -393,9 +388,10 @@ static int open_uio(const struct reason *why, struct uio *u)
 
 	if (err < 0)
 		return fail_errno(why, err, "it has no uio device");
-	u->uio_fd = open(path, O_RDWR | O_CLOEXEC);
+	u->uio_fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (u->uio_fd < 0)
 		return fail_errno(why, -errno, path);
+	u->hw.has_irq = has_interrupt(u->uio_fd);
 	return 0;
 }
 
@@ -417,16 +413,12 @@ static bool iommu_translates(const char *address)
 
 static int read_registers(const struct reason *why, struct uio *u)
 {
-	uint8_t pin;
 	uint16_t command;
 	int err = pcif_cfg_read(u->func, PCI_COMMAND, &command, 2);
 
-	if (err == 0)
-		err = pcif_cfg_read(u->func, PCI_INTERRUPT_PIN, &pin, 1);
 	if (err < 0)
 		return fail_errno(why, err, "its configuration space can't be read");
 	u->command = (uint16_t)(le16toh(command) & ~(COMMAND_NO_INTX | COMMAND_MASTER));
-	u->hw.has_irq = pin != 0;
 	u->hw.iommu_translates = iommu_translates(why->address);
 	return 0;
 }

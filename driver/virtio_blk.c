@@ -179,6 +179,19 @@ static void set_info(struct vblk *vblk, const struct config *c, const struct dis
 	(void)snprintf(info->name, sizeof(info->name), "%s", vdev->name);
 }
 
+static const char *what_health_says(int err)
+{
+	switch (err) {
+	case -ENODEV:
+		return "the device is gone";
+	case -ECONNRESET:
+		return "the device was stopped (did another program open it, and turn bus "
+		       "mastering off?)";
+	default:
+		return "the device met an error and asks for a reset";
+	}
+}
+
 static void vblk_config_changed(struct virtio_device *vdev)
 {
 	struct vblk *vblk = vdev->priv;
@@ -189,8 +202,7 @@ static void vblk_config_changed(struct virtio_device *vdev)
 	if (atomic_load(&vblk->breaking))
 		return;
 	if (err < 0) {
-		vblk_break(vblk, err,
-			err == -ENODEV ? "the device is gone" : "the device asks for a reset");
+		vblk_break(vblk, err == -ENODEV ? err : -EIO, what_health_says(err));
 		return;
 	}
 	if (read_config(vdev, &c) < 0 || check_config(vdev, &c) < 0 ||

@@ -213,9 +213,9 @@ int virtio_device_health(struct virtio_device *vdev)
 	status = vdev->config->get_status(vdev);
 	if (status == STATUS_GONE || status == 0)
 		return -ENODEV; /* nobody but us may reset it: 0 is what an unmapped function reads as */
-	if (status & VIRTIO_CONFIG_S_NEEDS_RESET || !(status & VIRTIO_CONFIG_S_DRIVER_OK))
+	if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return -EIO;
-	return 0;
+	return status & VIRTIO_CONFIG_S_DRIVER_OK ? 0 : -ECONNRESET;
 }
 
 /* From DRIVER to DRIVER_OK, in the order of 3.1.1. */

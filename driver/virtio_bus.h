@@ -115,7 +115,7 @@ static inline void virtio_clear_feature(struct virtio_device *vdev, unsigned bit
 int virtio_device_ready(struct virtio_device *vdev);
 /* Status 0, awaited; bus mastering is taken away where that fails. -ENODEV, -ETIMEDOUT. */
 int virtio_reset_device(struct virtio_device *vdev);
-/* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET, or has lost its DRIVER_OK. One register read. */
+/* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its DRIVER_OK. One register read. */
 int virtio_device_health(struct virtio_device *vdev);
 /* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do nothing. */
 void virtio_give_up(struct virtio_device *vdev);
