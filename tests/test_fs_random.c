@@ -15,6 +15,7 @@
 #include <utlist.h>
 #include "memfs.h"
 #include "alloc.h"
+#include "orphan.h"
 
 #define NR_NAMES      24
 #define NODES_MAX     90
@@ -889,18 +890,23 @@ static void setup_names(void)
 	}
 }
 
-static void setup(void)
+static void setup_on(unsigned mib)
 {
 	struct fs_attr root;
 
 	rng = env_number("VBLKFS_SEED", 0x5eed);
-	memfs_open(&m, 256);
+	memfs_open(&m, mib);
 	setup_names();
 	for (int i = 0; i < BURST; i++)
 		dma[i] = blk_dma_alloc(m.dev, FS_IO_MAX + FS_BLOCK_BYTES);
 	ck_assert_int_eq(fs_getattr(m.t, FS_ROOT_INO, &root), 0);
 	node_new(root.mode, &root)->parent = NULL;
 	nodes->nlink = 2;
+}
+
+static void setup(void)
+{
+	setup_on(256);
 }
 
 static void teardown(void)
@@ -926,15 +932,195 @@ START_TEST(random_operations_do_what_the_model_says) /* one seed a loop */
 }
 END_TEST
 
+/* ---- several threads, each with files of its own ---- */
+
+#define NR_THREADS 4
+
+struct worker {
+	pthread_t thread;
+	uint64_t seed;
+	char failure[200];
+};
+
+static uint32_t worker_rnd(struct worker *k, uint32_t below)
+{
+	k->seed = k->seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(k->seed >> 33) % below;
+}
+
+#define MUST(cond)                                                                                \
+	do {                                                                                      \
+		if (!(cond)) {                                                                    \
+			snprintf(k->failure, sizeof(k->failure), "line %d: %s", __LINE__, #cond); \
+			return;                                                                   \
+		}                                                                                 \
+	} while (0)
+
+/* A file of its own, written, read back, cut and renamed in a directory that all share. */
+static void work_on_file(struct worker *k, struct fs_thread *t, uint8_t *buf, unsigned round)
+{
+	uint32_t bytes = 1 + worker_rnd(k, 200000), at = worker_rnd(k, 50000);
+	char name[40], other[50];
+	struct wait w = {0};
+	struct fs_io io = {.offset = at, .bytes = bytes, .buf = buf, .done = io_done, .user = &w};
+	struct fs_attr a;
+	uint8_t *data;
+
+	sprintf(name, "%lx-%u", (unsigned long)k->thread, round);
+	sprintf(other, "%s-moved", name);
+	MUST(fs_mknod(t, FS_ROOT_INO, name, S_IFREG | 0600, 0, &(struct fs_cred){0}, &a) == 0);
+	memset(buf, (int)(round + k->seed), bytes);
+	io.ino = a.ino;
+	fs_write(t, &io);
+	MUST(fs_rename(t, FS_ROOT_INO, name, FS_ROOT_INO, other, 0) == 0);
+	wait_for(t, &w);
+	MUST(w.result == bytes);
+	MUST(read_now(t, buf, a.ino, at, FS_BLOCK_BYTES, &data) ==
+		(bytes < FS_BLOCK_BYTES ? bytes : FS_BLOCK_BYTES));
+	MUST(data[0] == (uint8_t)(round + k->seed));
+	if (worker_rnd(k, 4) == 0)
+		MUST(fs_sync(t) == 0);
+	if (worker_rnd(k, 2) == 0)
+		MUST(fs_setattr(t, a.ino,
+			     &(struct fs_setattr){.valid = FS_SET_SIZE, .size = at / 2}, &a) == 0);
+	MUST(fs_unlink(t, FS_ROOT_INO, other) == 0);
+	MUST(fs_getattr(t, a.ino, &a) == 0 && a.nlink == 0);
+	fs_forget(t, a.ino, 1);
+}
+
+static void *worker_main(void *arg)
+{
+	uint64_t rounds = env_number("VBLKFS_OPS", 1500) / 15;
+	struct worker *k = arg;
+	struct fs_thread *t;
+	uint8_t *buf = blk_dma_alloc(m.dev, FS_IO_MAX + FS_BLOCK_BYTES);
+
+	if (fs_thread_open(m.fs, &t) != 0)
+		abort();
+	for (unsigned i = 0; i < rounds && k->failure[0] == '\0'; i++)
+		work_on_file(k, t, buf, i);
+	fs_thread_close(t);
+	blk_dma_free(m.dev, buf, FS_IO_MAX + FS_BLOCK_BYTES);
+	return NULL;
+}
+
+static void free_counts(struct fs_statfs *st)
+{
+	orphans_wait(m.t);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+	alloc_statfs(m.fs, st);
+}
+
+START_TEST(threads_do_not_disturb_each_other_and_leave_nothing)
+{
+	struct worker workers[NR_THREADS] = {0};
+	struct fs_statfs before, after;
+
+	free_counts(&before);
+	for (int i = 0; i < NR_THREADS; i++) {
+		workers[i].seed = rng + (uint64_t)i;
+		pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+	}
+	for (int i = 0; i < NR_THREADS; i++) {
+		pthread_join(workers[i].thread, NULL);
+		ck_assert_str_eq(workers[i].failure, "");
+	}
+	free_counts(&after);
+	ck_assert_uint_eq(after.free_blocks, before.free_blocks);
+	ck_assert_uint_eq(after.free_inodes, before.free_inodes);
+	remount();
+}
+END_TEST
+
+/* ---- a full disk ---- */
+
+static ssize_t write_now(uint64_t ino, uint64_t offset, uint32_t bytes)
+{
+	struct wait w = {0};
+	struct fs_io io = {.ino = ino,
+		.offset = offset,
+		.bytes = bytes,
+		.buf = dma[0],
+		.done = io_done,
+		.user = &w};
+
+	fs_write(m.t, &io);
+	wait_for(m.t, &w);
+	return w.result;
+}
+
+static void fill_disk(uint64_t ino)
+{
+	struct fs_attr before, after;
+	uint64_t at = 0;
+	ssize_t n;
+
+	for (uint32_t bytes = FS_IO_MAX; bytes >= FS_BLOCK_BYTES; bytes /= 4) {
+		while ((n = write_now(ino, at, bytes)) > 0)
+			at += 2 * (uint64_t)n; /* holes: extents that do not merge in the file */
+		ck_assert_int_eq(n, -ENOSPC);
+	}
+	ck_assert_int_eq(fs_getattr(m.t, ino, &before), 0);
+	ck_assert_int_eq(write_now(ino, at + FS_IO_MAX, FS_IO_MAX), -ENOSPC);
+	ck_assert_int_eq(fs_fallocate(m.t, ino, 0, at + FS_IO_MAX, FS_IO_MAX), -ENOSPC);
+	ck_assert_int_eq(fs_getattr(m.t, ino, &after), 0);
+	ck_assert_uint_eq(after.size, before.size);
+	ck_assert_uint_eq(after.nr_sectors, before.nr_sectors);
+}
+
+START_TEST(a_full_disk_gives_all_back)
+{
+	struct fs_statfs before, full, after;
+	struct fs_attr a, b;
+
+	for (int round = 0; round < 3; round++) {
+		free_counts(&before);
+		ck_assert_int_eq(
+			fs_mknod(m.t, FS_ROOT_INO, "big", S_IFREG, 0, &(struct fs_cred){0}, &a), 0);
+		ck_assert_int_eq(
+			fs_mknod(m.t, FS_ROOT_INO, "small", S_IFREG, 0, &(struct fs_cred){0}, &b),
+			0);
+		fill_disk(a.ino);
+		alloc_statfs(m.fs, &full);
+		ck_assert_uint_le(full.avail_blocks, 2 * TX_ALLOC_EXTENT);
+
+		/* what is written over needs nothing; and what is deleted can be used at once */
+		ck_assert_int_eq(write_now(a.ino, 0, FS_IO_MAX), FS_IO_MAX);
+		ck_assert_int_eq(fs_unlink(m.t, FS_ROOT_INO, "big"), 0);
+		fs_forget(m.t, a.ino, 1);
+		ck_assert_int_eq(write_now(b.ino, 0, FS_IO_MAX), FS_IO_MAX);
+		ck_assert_int_eq(fs_unlink(m.t, FS_ROOT_INO, "small"), 0);
+		fs_forget(m.t, b.ino, 1);
+		free_counts(&after);
+		ck_assert_uint_eq(after.free_blocks, before.free_blocks);
+		ck_assert_uint_eq(after.free_inodes, before.free_inodes);
+		ck_assert_uint_eq(after.avail_blocks, before.avail_blocks);
+		if (round == 1)
+			remount();
+	}
+}
+END_TEST
+
+static void setup_small(void)
+{
+	setup_on(24);
+}
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("fs_random");
-	TCase *tc = tcase_create("one thread");
+	TCase *tc = tcase_create("random"), *full = tcase_create("full");
 
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, random_operations_do_what_the_model_says, 0, 3);
+	tcase_add_test(tc, threads_do_not_disturb_each_other_and_leave_nothing);
 	suite_add_tcase(s, tc);
+
+	tcase_set_timeout(full, 60);
+	tcase_add_checked_fixture(full, setup_small, teardown);
+	tcase_add_test(full, a_full_disk_gives_all_back);
+	suite_add_tcase(s, full);
 	return s;
 }
 
