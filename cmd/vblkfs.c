@@ -514,6 +514,8 @@ static int find_dir(struct program *p)
 	while (statvfs(p->given_dir, &vfs) < 0) {
 		int err = -errno;
 
+		if (err == -ECONNABORTED) /* its daemon is dying this moment: look again */
+			continue;
 		if (err == -ENOTCONN)
 			err = detach_dead_mount(p->given_dir);
 		if (err < 0)

@@ -3,7 +3,7 @@
  * Invariants
  *  1. The sign of an error flips here and nowhere else.
  *  2. This process is the disk's only owner, so the kernel may keep names, attributes and data for ever: it is told
- *     so in every reply, and never asked to drop anything.
+ *     so in every reply. Only what changes without a reply that says so must be dropped: see has_priv().
  *  3. A reply that hands out an inode carries the reference that the filesystem took. If the reply fails, nobody will
  *     forget it, so it is given back.
  *  4. Nothing but session.c's memory holds file data: a WRITE goes to the disk from where /dev/fuse put it, a READ is answered
@@ -413,10 +413,21 @@ static void op_read(
 	fs_read(session_thread(), &d->io);
 }
 
+/* The kernel leaves it to us to take suid and sgid from a file that a user changes, but does not ask afterwards whether we
+ * did: it would go on to run the changed file with its owner's rights. */
+static bool has_priv(fuse_ino_t ino)
+{
+	struct fs_attr a;
+
+	return fs_getattr(session_thread(), ino, &a) == 0 && (a.mode & (S_ISUID | S_ISGID));
+}
+
 static void write_done(struct fs_io *io, ssize_t result)
 {
 	struct data_req *d = (struct data_req *)io;
 
+	if (d->drop_attr)
+		session_drop_attr(io->ino);
 	if (result < 0)
 		reply_err(d->req, (int)result);
 	else
@@ -440,6 +451,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t byt
 	d->io.offset = (uint64_t)offset;
 	d->io.bytes = (uint32_t)bytes;
 	d->io.kill_priv = session_kill_priv();
+	d->drop_attr = d->io.kill_priv && has_priv(ino);
 	d->io.done = write_done;
 	fs_write(session_thread(), &d->io);
 }
@@ -465,13 +477,23 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t bytes,
 	struct fuse_file_info *fi)
 {
+	int err;
+
 	(void)fi;
 	if (offset < 0 || bytes <= 0) {
 		reply_err(req, -EINVAL);
 		return;
 	}
-	reply_err(
-		req, fs_fallocate(session_thread(), ino, mode, (uint64_t)offset, (uint64_t)bytes));
+	err = fs_fallocate(session_thread(), ino, mode, (uint64_t)offset, (uint64_t)bytes);
+	/* It changes contents, but has no flag that says to take suid. */
+	if (err == 0 && fuse_req_ctx(req)->uid != 0 && has_priv(ino)) {
+		struct fs_setattr set = {.valid = FS_KILL_PRIV};
+		struct fs_attr a;
+
+		err = fs_setattr(session_thread(), ino, &set, &a);
+		session_drop_attr(ino);
+	}
+	reply_err(req, err);
 }
 
 /* ---- extended attributes ---- */

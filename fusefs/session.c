@@ -140,6 +140,11 @@ bool session_kill_priv(void)
 	return self->kill_priv;
 }
 
+void session_drop_attr(uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(self->session->se, ino, -1, 0); /* -1: no data */
+}
+
 void *session_scratch(size_t *room)
 {
 	size_t off = PAGE_BYTES - HEADER_BYTES + self->bytes;

@@ -52,6 +52,8 @@ extern const struct fuse_lowlevel_ops ops_table; /* ops.c's */
 struct fs_thread *session_thread(void);
 struct fs *session_fs(void);
 bool session_kill_priv(void); /* the kernel asks to clear suid, sgid and security.capability */
+/* Let the kernel ask for INO's attributes again. It takes no lock of the kernel's that a request may hold. */
+void session_drop_attr(uint64_t ino);
 /* Memory for an answer that is given at once: behind the request, page-aligned, *ROOM bytes (more than 512 KiB). */
 void *session_scratch(size_t *room);
 
@@ -60,6 +62,7 @@ struct data_req {
 	struct fs_io io; /* .buf is set: page-aligned, FS_IO_MAX and a page long */
 	struct fuse_req *req;
 	struct slot *slot;
+	bool drop_attr; /* with the reply the kernel's idea of the attributes is wrong */
 };
 struct data_req *session_keep(
 	struct fuse_req *req, uint32_t bytes); /* BYTES of .buf are used, rounded up to pages */
