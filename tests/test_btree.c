@@ -84,13 +84,12 @@ static void plant(void) /* the first leaf, for key 0 */
 }
 
 /* A leaf that follows a removed one may be found for keys below its own; then it takes KEY, and the new leaf its old key. */
-static void add(uint64_t key)
+static void add_locked(uint64_t key)
 {
 	struct btree_path path;
 	uint64_t upper = key;
 	struct buf *b;
 
-	begin();
 	ck_assert_int_eq(btree_find(m.t, &tree, key, &path), 0);
 	if (leaf_key(path.leaf) > key) {
 		upper = leaf_key(path.leaf);
@@ -101,6 +100,12 @@ static void add(uint64_t key)
 	set_leaf_key(b, upper);
 	cache_put(b);
 	btree_path_put(&path);
+}
+
+static void add(uint64_t key)
+{
+	begin();
+	add_locked(key);
 	end();
 }
 
@@ -176,8 +181,13 @@ START_TEST(leaves_added_in_rising_order_fill_the_nodes)
 	uint64_t *keys = numbers(LEAVES_TALL);
 
 	plant();
-	for (unsigned i = 1; i < LEAVES_TALL; i++)
-		add(keys[i]);
+	for (unsigned i = 1; i < LEAVES_TALL;) {
+		begin();
+		for (unsigned k = 0; k < 8 && i < LEAVES_TALL;
+			k++) /* well within a handle's blocks */
+			add_locked(keys[i++]);
+		end();
+	}
 	expect_leaves(keys, LEAVES_TALL);
 	ck_assert_uint_eq(inode->fork.btree.height, 3);
 	/* 255 full nodes above the leaves; two above those; the root */

@@ -135,10 +135,10 @@ END_TEST
 START_TEST(small_ones_take_no_block_and_large_ones_give_theirs_back)
 {
 	struct fs_attr a;
-	char big[2001];
+	char big[2101];
 
-	memset(big, 'b', 2000);
-	big[2000] = '\0';
+	memset(big, 'b', 2100);
+	big[2100] = '\0';
 	ck_assert_int_eq(set("security.selinux", "user_u:object_r:t", 0), 0);
 	ck_assert_int_eq(fs_getattr(m.t, file, &a), 0);
 	ck_assert_uint_eq(a.nr_sectors, 0);
