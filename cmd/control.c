@@ -338,7 +338,7 @@ int control_each(control_each_fn fn, void *arg)
 
 	while (dir != NULL && more && (e = readdir(dir)) != NULL) {
 		pid_t pid = pid_of(e->d_name);
-		struct json_object *hello;
+		struct json_object *hello = NULL;
 		int err;
 
 		if (pid == 0)
