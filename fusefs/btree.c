@@ -1,12 +1,15 @@
 /* btree.c - nodes of B+trees: finding a leaf, adding one, removing one.
  *
  * Invariants
- *  1. A node at level L has 1 to NODE_RECORDS records; its children are at level L - 1, leaves are level 0.
- *  2. Keys rise strictly. Record 0's key is not used (it is written as zero): whatever sends a search to the node bounds it.
- *  3. A search believes only the records that it touches, and of these it checks order and range; so a crafted
- *     node costs an error, never a wild block, a loop or an endless walk: levels fall on the way down, and who reads
- *     leaves checks their keys against btree_leaf_range().
- *  4. A change allocates, joins and checks all it needs first. Up to that point an error leaves the tree as it was.
+ *  1. A node at level L has 1 to NODE_RECORDS records; its children are at level L - 1, leaves are
+ *     level 0.
+ *  2. Keys rise strictly. Record 0's key is not used (it is written as zero): whatever sends a
+ *     search to the node bounds it.
+ *  3. A search believes only the records that it touches, and of these it checks order and range;
+ *     so a crafted node costs an error, never a wild block, a loop or an endless walk: levels fall
+ *     on the way down, and who reads leaves checks their keys against btree_leaf_range().
+ *  4. A change allocates, joins and checks all it needs first. Up to that point an error leaves the
+ *     tree as it was.
  *  5. Nodes are never merged: a node goes when it is empty, a root when it has one child left. */
 #include <errno.h>
 #include <string.h>
@@ -62,7 +65,8 @@ static int get_child(struct fs_thread *t, const struct btree *bt, uint64_t from,
 	return 0;
 }
 
-/* Which record of B leads to KEY. *LO and *HI bound the keys below B on the way in, and below that record on return. */
+/* Which record of B leads to KEY. *LO and *HI bound the keys below B on the way in, and below that
+ * record on return. */
 static int node_search(struct fs *fs, const struct buf *b, uint64_t key, uint64_t *lo, uint64_t *hi,
 	unsigned *index)
 {
@@ -121,7 +125,8 @@ int btree_find(struct fs_thread *t, const struct btree *bt, uint64_t key, struct
 	return err;
 }
 
-/* Follow PATH's record of level TOP down to a leaf, keeping to the first or the LAST record of each node below. */
+/* Follow PATH's record of level TOP down to a leaf, keeping to the first or the LAST record of each
+ * node below. */
 static int descend(struct fs_thread *t, const struct btree *bt, struct btree_path *path,
 	unsigned top, bool last)
 {
@@ -280,8 +285,9 @@ static void node_remove(struct buf *b, unsigned at)
 	n->nr = le16_of((uint16_t)(nr - 1));
 }
 
-/* B is full: give its upper half to NEW, and insert at AT of what were B's records. Returns the key that NEW is for. One
- * that comes last goes to NEW alone: files and their extents mostly grow at the end. */
+/* B is full: give its upper half to NEW, and insert at AT of what were B's records. Returns the key
+ * that NEW is for. One that comes last goes to NEW alone: files and their extents mostly grow at
+ * the end. */
 static uint64_t node_split(
 	struct buf *b, struct buf *new, unsigned at, uint64_t key, uint64_t child)
 {
@@ -301,7 +307,8 @@ static uint64_t node_split(
 	return border;
 }
 
-/* Put a record for NEW[0] after PATH's. The lowest NR_SPLIT nodes are full; NEW[1..] are for their halves and the new root. */
+/* Put a record for NEW[0] after PATH's. The lowest NR_SPLIT nodes are full; NEW[1..] are for their
+ * halves and the new root. */
 static void add_record(const struct btree *bt, struct btree_path *path, uint64_t key,
 	unsigned nr_split, struct buf **new)
 {
@@ -356,7 +363,8 @@ int btree_add_leaf(struct tx_handle *h, const struct btree *bt, struct btree_pat
 	return 0;
 }
 
-/* What goes with a leaf: the nodes that it leaves empty, and roots that it leaves with one child. */
+/* What goes with a leaf: the nodes that it leaves empty, and roots that it leaves with one
+ * child. */
 struct removal {
 	unsigned nr_empty; /* lowest nodes, which have no other record */
 	unsigned height;   /* of the tree after; nodes from here up go too */

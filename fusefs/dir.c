@@ -1,12 +1,17 @@
 /* dir.c - directory entries in leaves of a B+tree, by hash of the name.
  *
  * Invariants (format.h draws the leaf)
- *  1. Keys rise strictly through a leaf and from leaf to leaf, each within its leaf's range; no key is below 4096.
- *  2. Entries of one hash are neighbours, though a leaf may end among them. A new one takes the first free number.
- *  3. A key never changes while its name stands, so it serves as the cookie of readdir: it survives splits and merges.
+ *  1. Keys rise strictly through a leaf and from leaf to leaf, each within its leaf's range; no key
+ *     is below 4096.
+ *  2. Entries of one hash are neighbours, though a leaf may end among them. A new one takes the
+ *     first free number.
+ *  3. A key never changes while its name stands, so it serves as the cookie of readdir: it survives
+ *     splits and merges.
  *  4. No leaf is empty. An empty directory has no tree.
- *  5. Bytes of all entries that slots lead to, and heap_dead, make up the heap. Free bytes and dead bytes are zero.
- *  6. A lookup believes only the slots and entries that it touches, and checks those; a walk and a change check the whole leaf first.
+ *  5. Bytes of all entries that slots lead to, and heap_dead, make up the heap. Free bytes and dead
+ *     bytes are zero.
+ *  6. A lookup believes only the slots and entries that it touches, and checks those; a walk and a
+ *     change check the whole leaf first.
  *  7. Until a change has all its blocks, an error leaves the directory as it was. */
 #include <errno.h>
 #include <string.h>
@@ -187,8 +192,8 @@ static int entry_out(const struct leaf *l, const struct dirent_disk *e, struct d
 	return 0;
 }
 
-/* Go through the entries of NAME's hash. 0: it is at p->index; -ENOENT: it is not there, and p->path is at the last leaf that was
- * looked at. On these two the path is held. */
+/* Go through the entries of NAME's hash. 0: it is at p->index; -ENOENT: it is not there, and
+ * p->path is at the last leaf that was looked at. On these two the path is held. */
 static int scan_hash(
 	struct fs_thread *t, const struct btree *bt, const struct name *name, struct place *p)
 {
@@ -343,7 +348,8 @@ static unsigned middle(const struct leaf *l, unsigned used)
 	return i;
 }
 
-/* L, at PATH, is full: move its upper half to a new leaf, and put NEW where it belongs; AT is its slot in L as it was. */
+/* L, at PATH, is full: move its upper half to a new leaf, and put NEW where it belongs; AT is its
+ * slot in L as it was. */
 static int split_and_put(struct tx_handle *h, const struct btree *bt, struct btree_path *path,
 	const struct leaf *l, unsigned used, unsigned at, const struct new_entry *new)
 {
@@ -458,8 +464,9 @@ static void take_slot(struct dir_leaf_disk *d, unsigned at)
 		d->heap_dead = le16_of((uint16_t)(le16_get(d->heap_dead) + bytes));
 }
 
-/* Move all of FROM's leaf to the one before it, TO, if both together are small. They have the same parent: so FROM's keys are TO's once
- * its record is gone. Nothing hangs on it: an error leaves things as they are. Puts FROM. */
+/* Move all of FROM's leaf to the one before it, TO, if both together are small. They have the same
+ * parent: so FROM's keys are TO's once its record is gone. Nothing hangs on it: an error leaves
+ * things as they are. Puts FROM. */
 static void absorb(
 	struct tx_handle *h, const struct btree *bt, const struct leaf *to, struct btree_path *from)
 {
@@ -469,8 +476,8 @@ static void absorb(
 	if (leaf_open(h->t->fs, from, &l) == 0 && leaf_check(&l, &used) == 0 &&
 		leaf_check(to, &used_to) == 0 && used + used_to <= MERGED_MAX &&
 		tx_join(h, to->b) == 0) {
-		cache_ref(
-			l.b); /* freed by the next line, and copied after: before, it could still fail */
+		/* freed by the next line, and copied after: before, it could still fail */
+		cache_ref(l.b);
 		if (btree_remove_leaf(h, bt, from) == 0) {
 			compact(to->d);
 			append_entries(to->d, l.d, 0);
@@ -561,7 +568,8 @@ void dir_cursor_put(struct dir_cursor *c)
 	c->at_leaf = false;
 }
 
-/* A walk has come to a leaf: unlike a search it would not notice entries that are lost in a bad order. */
+/* A walk has come to a leaf: unlike a search it would not notice entries that are lost in a bad
+ * order. */
 static int arrive(struct fs_thread *t, struct dir_cursor *c, struct leaf *l)
 {
 	unsigned used;

@@ -3,9 +3,10 @@
  * Invariants
  *  1. An attribute is whole in one area: the inode's, or one block's. No name is there twice.
  *  2. An area's entries lie one after another with no gap; what follows them is zero.
- *  3. No block is empty, and there are at most AREAS_MAX - 1 of them: so one handle can free them all, and a list that goes
- *     in a circle is found out.
- *  4. All areas are read and checked before one is changed; until a change has its blocks an error leaves things as they were. */
+ *  3. No block is empty, and there are at most AREAS_MAX - 1 of them: so one handle can free them
+ *     all, and a list that goes in a circle is found out.
+ *  4. All areas are read and checked before one is changed; until a change has its blocks an error
+ *     leaves things as they were. */
 #include <errno.h>
 #include <linux/limits.h>
 #include <string.h>
@@ -314,7 +315,8 @@ static void count_blocks(struct inode *inode, int gained)
 		inode->size = inode->nr_blocks * BLOCK_BYTES;
 }
 
-/* Take the block of area I, which goes empty, out of the list and free it. The area before it, if a block, has been joined. */
+/* Take the block of area I, which goes empty, out of the list and free it. The area before it, if a
+ * block, has been joined. */
 static int drop_block(struct tx_handle *h, struct areas *as, unsigned i)
 {
 	uint64_t block = as->a[i].b->block;
@@ -516,7 +518,8 @@ put:
 	return err;
 }
 
-/* How an entry's full name reads. Returns its bytes with the zero; it is put at OUT (NULL: nowhere) if there is room before END. */
+/* How an entry's full name reads. Returns its bytes with the zero; it is put at OUT (NULL: nowhere)
+ * if there is room before END. */
 static size_t full_name(const struct xattr_disk *e, char *out, const char *end)
 {
 	const char *prefix = prefix_of(e->space);

@@ -1,4 +1,5 @@
-/* test_btree.c - trees of leaves against a sorted list, on a filesystem in memory; and nodes that lie. */
+/* test_btree.c - trees of leaves against a sorted list, on a filesystem in memory; and nodes that
+ * lie. */
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ static void plant(void) /* the first leaf, for key 0 */
 	end();
 }
 
-/* A leaf that follows a removed one may be found for keys below its own; then it takes KEY, and the new leaf its old key. */
+/* A leaf that follows a removed one may be found for keys below its own; then it takes KEY, and the
+ * new leaf its old key. */
 static void add_locked(uint64_t key)
 {
 	struct btree_path path;
@@ -229,8 +231,7 @@ START_TEST(removing_in_any_order_shrinks_the_tree_to_nothing)
 			expect_leaves(rest, left - 1);
 			free(rest);
 		}
-		if (left ==
-			2) /* one leaf is left, and at most the node that a removal did not look into */
+		if (left == 2) /* one leaf is left, and perhaps a node that nobody looked into */
 			ck_assert_uint_le(inode->fork.btree.height, 1);
 	}
 	ck_assert_uint_eq(inode->nr_blocks, 0);
@@ -239,7 +240,8 @@ START_TEST(removing_in_any_order_shrinks_the_tree_to_nothing)
 }
 END_TEST
 
-/* Every block that the tree took is given back: so a second tree of the same size fits where the first was. */
+/* Every block that the tree took is given back: so a second tree of the same size fits where the
+ * first was. */
 START_TEST(a_removed_tree_gives_all_its_blocks_back)
 {
 	struct fs_statfs before, after;

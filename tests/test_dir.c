@@ -1,4 +1,5 @@
-/* test_dir.c - a directory's entries against a hash table; names of one hash; leaves and nodes that lie. */
+/* test_dir.c - a directory's entries against a hash table; names of one hash; leaves and nodes that
+ * lie. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -141,7 +142,8 @@ static void drop(struct known *k)
 	forget(k);
 }
 
-/* What the directory and the model hold is the same: by name, and by a walk in rising order of cookies. */
+/* What the directory and the model hold is the same: by name, and by a walk in rising order of
+ * cookies. */
 static void expect_known(void)
 {
 	struct dir_cursor c = {.at_leaf = false};
@@ -198,8 +200,9 @@ static struct known *any_known(void)
 	return k != NULL ? k : known;
 }
 
-/* Names of 32 bytes that all have one 64-bit hash. XXH3 multiplies two halves of 16 bytes, each mixed with its secret and the
- * seed: with a seed that makes the first half 0 for our first 8 bytes, the next 8 do not count. */
+/* Names of 32 bytes that all have one 64-bit hash. XXH3 multiplies two halves of 16 bytes, each
+ * mixed with its secret and the seed: with a seed that makes the first half 0 for our first 8
+ * bytes, the next 8 do not count. */
 #define MAGIC "collide:"
 static void make_names_collide(void)
 {
@@ -381,7 +384,8 @@ START_TEST(the_last_number_of_a_hash_is_the_end)
 }
 END_TEST
 
-/* What readdir promises: a name that is there from the walk's beginning to its end is seen once, whatever is put and taken beside it. */
+/* What readdir promises: a name that is there from the walk's beginning to its end is seen once,
+ * whatever is put and taken beside it. */
 START_TEST(a_walk_sees_each_lasting_name_once_while_others_change)
 {
 	enum { LASTING = 2000 };
@@ -668,7 +672,8 @@ static void flip_bytes(struct buf *b)
 	}
 }
 
-/* Bytes are changed past the checksum, which is checked only when a block is read: as a crafted image would have them. */
+/* Bytes are changed past the checksum, which is checked only when a block is read: as a crafted
+ * image would have them. */
 START_TEST(reading_any_garbage_ends_in_an_error_or_an_entry)
 {
 	static uint8_t saved[TREE_BLOCKS][BLOCK_BYTES];

@@ -1,4 +1,5 @@
-/* test_namei.c - operations on names: their rules one by one, a tree of random ones against a model, and several threads at once. */
+/* test_namei.c - operations on names: their rules one by one, a tree of random ones against a
+ * model, and several threads at once. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -1156,7 +1157,8 @@ static void *race(void *arg)
 	return t;
 }
 
-/* The directories that all threads use are below one another and move about; names in them collide all the time. */
+/* The directories that all threads use are below one another and move about; names in them collide
+ * all the time. */
 START_TEST(threads_neither_block_each_other_for_ever_nor_break_the_tree)
 {
 	pthread_t thread[THREADS];
@@ -1165,6 +1167,7 @@ START_TEST(threads_neither_block_each_other_for_ever_nor_break_the_tree)
 	for (unsigned i = 0; i < DIRS; i++) {
 		snprintf(name, sizeof(name), "r%u", i);
 		race_dirs[i] = mkdir_in(i == 0 ? FS_ROOT_INO : race_dirs[i / 2], name);
+		file_in(race_dirs[i], "keeps it from being removed");
 	}
 	for (unsigned i = 0; i < THREADS; i++)
 		ck_assert_int_eq(pthread_create(&thread[i], NULL, race, (void *)(uintptr_t)i), 0);

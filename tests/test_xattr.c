@@ -1,4 +1,5 @@
-/* test_xattr.c - extended attributes: the calls' rules, random changes against a hash table, areas that lie. */
+/* test_xattr.c - extended attributes: the calls' rules, random changes against a hash table, areas
+ * that lie. */
 #include <check.h>
 #include <errno.h>
 #include <linux/limits.h>
