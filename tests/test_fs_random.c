@@ -821,13 +821,12 @@ static void op_seek(void)
 	ck_assert(hole == at || data == at);
 }
 
-static void sync_done(struct fs_sync *s, int err)
+static void sync_done(struct fs_sync *s, int err) /* on any thread */
 {
 	struct wait *w = s->user;
 
 	w->result = err;
-	w->done = true;
-	blk_wake(fs_thread_queue(m.t));
+	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE); /* the last look at W and S */
 }
 
 static void op_fsync(void)
