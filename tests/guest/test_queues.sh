@@ -1,6 +1,6 @@
 #!/bin/bash
 # the driver on disks of every kind: queues, ring sizes, features, block sizes, read-only
-# guest: --smp 4 --timeout 240
+# guest: --smp 4 --timeout 300
 # disk: 256M,num-queues=1
 # disk: 256M,num-queues=2,queue-size=1024
 # disk: 256M,num-queues=4
