@@ -81,6 +81,8 @@ uint32_t mblk_config_read(struct model *m, uint32_t off, int bytes)
 		m_violation(m, "CF2: field at %u read, feature %u is not offered", off, f->feature);
 	if (off == CONFIG(writeback) && (m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
 		m_violation(m, "BI3: writeback read before FEATURES_OK");
+	if (off == CONFIG(capacity) + 4 && m->capacity > m->capacity_told)
+		m->capacity_told = m->capacity;
 	fill_config(m, &c);
 	memcpy(&val, (const uint8_t *)&c + off, (size_t)bytes);
 	return le32toh(val);
@@ -263,6 +265,17 @@ static void check_segments(struct model *m, struct m_req *req, uint64_t out, uin
 		broken(m, req, "BI6: more segments than seg_max");
 }
 
+/* BO1. A disk that shrank says so later, and requests may be on their way. */
+static void check_end(struct model *m, struct m_req *req, uint64_t sector, uint64_t nr)
+{
+	uint64_t end = m->capacity > m->capacity_told ? m->capacity : m->capacity_told;
+
+	if (sector > end || nr > end - sector)
+		broken(m, req, "BO1: past the end of the disk");
+	else if (sector > m->capacity || nr > m->capacity - sector)
+		req->past_end = true;
+}
+
 static void check_transfer(struct model *m, struct m_req *req)
 {
 	uint64_t bytes = req->pub.data_bytes, sectors = bytes / SECTOR;
@@ -270,8 +283,7 @@ static void check_transfer(struct model *m, struct m_req *req)
 
 	if (bytes == 0 || bytes % SECTOR != 0)
 		broken(m, req, "BO6: length is no multiple of 512");
-	if (req->pub.sector > m->capacity || sectors > m->capacity - req->pub.sector)
-		broken(m, req, "BO1: past the end of the disk");
+	check_end(m, req, req->pub.sector, sectors);
 	if (unit >= SECTOR && (bytes % unit != 0 || req->pub.sector * SECTOR % unit != 0))
 		broken(m, req, "BI1: not a multiple of the logical block");
 }
@@ -286,8 +298,7 @@ static void check_range(
 
 	if (nr == 0 || (max != 0 && nr > max))
 		broken(m, req, "BO8: num_sectors");
-	if (sector > m->capacity || nr > m->capacity - sector)
-		broken(m, req, "BO1: a range past the end of the disk");
+	check_end(m, req, sector, nr);
 	if ((flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 || (discard && flags != 0))
 		broken(m, req, "BO9: flags");
 	if (!discard && flags != 0 && !m->cfg.blk.zeroes_may_unmap)
@@ -421,6 +432,10 @@ void mblk_execute(struct model *m, struct m_req *req)
 {
 	req->pub.status = VIRTIO_BLK_S_OK;
 	req->pub.used_len = 1;
+	if (req->past_end) {
+		req->pub.status = VIRTIO_BLK_S_IOERR;
+		return;
+	}
 	switch (req->pub.type) {
 	case VIRTIO_BLK_T_IN:
 		req->pub.used_len = (uint32_t)req->pub.data_bytes + 1;

@@ -422,7 +422,8 @@ void model_check_end(struct model *m)
 {
 	if (!m->closed)
 		m_violation(m, "the function was not closed");
-	if (m->dma_live != 0 && !m->cfg.status_stuck)
+	/* A device that can't be reset may still write to its memory: then it is to be kept. */
+	if (m->dma_live != 0 && !m->cfg.status_stuck && !m->cfg.garbage_bars)
 		m_violation(m, "%zu bytes of DMA memory were not freed", m->dma_live);
 }
 
@@ -671,6 +672,14 @@ void model_at_region(struct model *m, enum model_region region, void (*fn)(struc
 	m_lock(m);
 	m->at_region = region;
 	m->at_region_fn = fn;
+	m_unlock(m);
+}
+
+void model_lie_at(struct model *m, unsigned nth, uint32_t value)
+{
+	m_lock(m);
+	m->lie_countdown = nth;
+	m->lie = value;
 	m_unlock(m);
 }
 

@@ -83,6 +83,7 @@ struct model_config { /* start from model_defaults() */
 	unsigned
 		run_on_polls; /* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: never */
 	bool spurious_irqs; /* raise the line without a cause now and then */
+	bool garbage_bars;     /* BARs are memory with random content, capabilities may lead anywhere into them */
 	bool lose_irqs;     /* the line never goes up */
 
 	/* Called before a request is completed; may change status, used_len, hold and the rest of struct model_req. */
@@ -173,6 +174,8 @@ const struct model_req *model_done(const struct model *m, size_t i);
 uint8_t model_status(const struct model *m); /* device_status, without an access */
 uint64_t model_driver_features(const struct model *m);
 unsigned model_inflight(struct model *m); /* exposed, not completed; all queues */
+/* The head of the INDEXth request that the device has of QUEUE; UINT16_MAX: there is none. */
+uint16_t model_head_in_flight(struct model *m, unsigned queue, unsigned index);
 uint16_t model_queue_size_set(const struct model *m, unsigned queue);
 bool model_irq_masked(const struct model *m);
 void model_clear_isr(
@@ -212,8 +215,11 @@ void model_remove(struct model *m);      /* surprise removal: all ones from now 
 /* Hostile: write to the used ring past all rules. */
 void model_push_used(struct model *m, unsigned queue, uint32_t id, uint32_t len);
 void model_jump_used_idx(struct model *m, unsigned queue, uint16_t by);
-uint8_t *model_config_space(
-	struct model *m); /* 256 bytes, to scribble on before the driver starts */
+void model_scribble(struct model *m, unsigned queue); /* random bytes all over its rings */
+/* The NTH BAR read from now gives VALUE instead. */
+void model_lie_at(struct model *m, unsigned nth, uint32_t value);
+/* 256 bytes, to scribble on before the driver starts. */
+uint8_t *model_config_space(struct model *m);
 
 /* Call FN at the driver's NTH access from now (1: the next), before it takes effect. */
 void model_at(struct model *m, unsigned nth, void (*fn)(struct model *m));

@@ -130,7 +130,9 @@ int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len)
 		uint8_t *p = m->space + (off + i) % 256;
 		uint8_t change = *p ^ bytes[i];
 
-		if (off + i >= 256 || (change & ~m->space_may_clear[off + i]) != 0 ||
+		if (m->cfg.garbage_bars && change == 0x80) /* perhaps it looked like MSI-X */
+			*p = bytes[i];
+		else if (off + i >= 256 || (change & ~m->space_may_clear[off + i]) != 0 ||
 			(change & bytes[i]) != 0)
 			m_violation(m, "PC8: configuration space byte 0x%x written", off + i);
 		else

@@ -76,14 +76,31 @@ static const struct model_cap *structure_at(struct model *m, int bar, uint64_t o
 		m_violation(m, "PC7: access to BAR %d+0x%lx, which is not mapped", bar, (long)off);
 		return NULL;
 	}
+	if (off % bytes != 0)
+		m_violation(m, "PC3: misaligned access at BAR %d+0x%lx", bar, (long)off);
+	if (m->cfg.garbage_bars)
+		return NULL;
 	if (cap == NULL || off - cap->offset + bytes > cap->length) {
 		m_violation(m, "PC15: %u bytes at BAR %d+0x%lx are in no structure", bytes, bar,
 			(long)off);
 		return NULL;
 	}
-	if ((off - cap->offset) % bytes != 0)
-		m_violation(m, "PC3: misaligned access at BAR %d+0x%lx", bar, (long)off);
 	return cap;
+}
+
+/* What a BAR of garbage reads as: often enough what was written, so that a driver gets past its first steps. */
+static uint32_t garbage(struct model *m, uint64_t off)
+{
+	switch (m_random(m) % 8) {
+	case 0:
+		return 0;
+	case 1:
+		return UINT32_MAX;
+	case 2:
+		return (uint32_t)m_random(m);
+	default:
+		return m->echo[off % M_ECHO];
+	}
 }
 
 /* What may be accessed at all in the device's present state; status itself excepted. */
@@ -551,6 +568,10 @@ static uint32_t bar_read(struct hw *hw, int bar, uint64_t off, unsigned bytes)
 	m_tick_region(m, region_of(cap));
 	if (cap != NULL && !m->gone)
 		val = read_structure(m, cap, rel, bytes);
+	else if (m->cfg.garbage_bars)
+		val &= garbage(m, off);
+	if (m->lie_countdown > 0 && --m->lie_countdown == 0)
+		val = m->lie & UINT32_MAX >> (32 - 8 * bytes);
 	m_trace(m, region_of(cap), false, bar, (int)bytes, rel, val);
 	if (region_of(cap) == MODEL_DEVICE && m->cfg.on_config_read != NULL)
 		m->cfg.on_config_read(m, (uint32_t)rel, m->cfg.arg);
@@ -593,6 +614,7 @@ static void bar_write(struct hw *hw, int bar, uint64_t off, unsigned bytes, uint
 	m_trace(m, region_of(cap), true, bar, (int)bytes, rel, val);
 	if (cap != NULL && !m->gone)
 		write_structure(m, cap, rel, bytes, val);
+	m->echo[off % M_ECHO] = val;
 	m_unlock(m);
 }
 

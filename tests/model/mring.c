@@ -743,3 +743,34 @@ void model_jump_used_idx(struct model *m, unsigned queue, uint16_t by)
 	}
 	m_unlock(m);
 }
+
+static void random_bytes(struct model *m, void *mem, size_t bytes)
+{
+	uint8_t *p = mem;
+
+	for (size_t i = 0; i < bytes; i++)
+		p[i] = (uint8_t)m_random(m);
+}
+
+void model_scribble(struct model *m, unsigned queue)
+{
+	struct m_queue *q = &m->queue[queue];
+
+	m_lock(m);
+	if (q->enabled) {
+		random_bytes(m, q->desc, 16UL * q->size);
+		random_bytes(m, q->avail, avail_bytes(q));
+		random_bytes(m, q->used, used_bytes(q));
+	}
+	m_unlock(m);
+}
+
+uint16_t model_head_in_flight(struct model *m, unsigned queue, unsigned index)
+{
+	struct m_req *req;
+
+	m_lock(m);
+	req = fetched_at(&m->queue[queue], index);
+	m_unlock(m);
+	return req == NULL ? UINT16_MAX : req->pub.head;
+}

@@ -31,6 +31,7 @@ struct m_req {
 	unsigned nr_segs, seg_room;
 	uint64_t desc_hash, data_hash;
 	uint8_t *status; /* where it is */
+	bool past_end; /* of a disk that shrank: it fails */
 	uint64_t covers; /* a flush: the writes that were done when it was exposed */
 };
 
@@ -70,6 +71,7 @@ struct m_announced { /* a store of the device, and what stood there before */
 	uint64_t seq;
 };
 #define M_ANNOUNCED 1024
+#define M_ECHO	    4096
 
 struct m_alloc {
 	struct m_alloc *next;
@@ -104,6 +106,9 @@ struct model {
 	void (*at_fn)(struct model *m);
 	enum model_region at_region;
 	void (*at_region_fn)(struct model *m);
+	uint32_t echo[M_ECHO]; /* last value written to each offset, of any BAR */
+	unsigned lie_countdown;
+	uint32_t lie;
 	unsigned fail_countdown;
 	bool failed;
 
@@ -157,7 +162,7 @@ struct model {
 	/* mblk.c */
 	uint8_t *disk, *stable; /* what a read gives; what survives a power cut */
 	uint64_t disk_sectors;
-	uint64_t capacity;
+	uint64_t capacity, capacity_told; /* now; the largest that the driver ever read */
 	struct m_range *dirty;
 	size_t nr_dirty, dirty_room;
 	uint64_t dirty_seq;
