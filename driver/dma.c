@@ -23,7 +23,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <syslog.h>
 #include <unistd.h>
 #include "dma.h"
 
@@ -137,32 +136,73 @@ static unsigned long nr_available(const char *path)
 	return n;
 }
 
+/* MEM, which is there, has been written to. -EPERM: the kernel hides addresses from this process. */
+static int translate(int pagemap_fd, const void *mem, uint64_t *phys)
+{
+	uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+	off_t at = (off_t)((uintptr_t)mem / page_bytes * sizeof(uint64_t));
+	uint64_t entry;
+
+	if (pread(pagemap_fd, &entry, sizeof(entry), at) != (ssize_t)sizeof(entry))
+		return -EIO;
+	if (!(entry & PAGEMAP_PRESENT))
+		return -EFAULT;
+	if ((entry & PAGEMAP_PFN) == 0)
+		return -EPERM;
+	*phys = (entry & PAGEMAP_PFN) * page_bytes;
+	return 0;
+}
+
+/* Asked of a page that is there for sure. */
+static int check_translation(void)
+{
+	volatile uint64_t here = 0;
+	uint64_t phys;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = translate(fd, (const void *)&here, &phys);
+	close(fd);
+	return err;
+}
+
 int dma_check(const char *address, char *err_text, size_t err_bytes)
 {
 	char path[192];
-	int err = file_path(address, path, sizeof(path));
+	int err = check_translation();
 
-	if (err == 0 && nr_available(path) > 0)
-		return 0;
-	if (err < 0 && err != -ENODEV)
+	if (err < 0) {
+		(void)snprintf(err_text, err_bytes,
+			"%s: physical addresses are hidden; root (CAP_SYS_ADMIN) is needed",
+			address);
+		return err;
+	}
+	err = file_path(address, path, sizeof(path));
+	if (err < 0 && err != -ENODEV) {
 		(void)snprintf(err_text, err_bytes, "%s: hugetlbfs can't be mounted on %s: %s",
 			address, MOUNT_DIR, strerror(-err));
-	else
+		return err;
+	}
+	if (err < 0 || nr_available(path) == 0) {
 		(void)snprintf(err_text, err_bytes,
 			"%s: no free hugepages; run: sysctl vm.nr_hugepages=%u", address,
 			HUGEPAGES_WANTED);
-	return err < 0 ? err : -ENOMEM;
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 /* --- pages --- */
 
 static int reserve_window(struct dma_arena *a)
 {
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	uintptr_t from;
 
 	a->reserved_bytes = (size_t)(WINDOW_PAGES + 1) * DMA_PAGE_BYTES;
-	a->reserved = mmap(NULL, a->reserved_bytes, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS wants */
+	a->reserved = mmap(NULL, a->reserved_bytes, PROT_NONE, flags, -1, 0);
 	if (a->reserved == MAP_FAILED)
 		return -errno;
 	from = (uintptr_t)a->reserved;
@@ -178,39 +218,22 @@ static uint8_t *page_mem(const struct dma_arena *a, unsigned i)
 /* A hugepage is contiguous, so its first frame is enough. */
 static int look_up_phys(struct dma_arena *a, unsigned i)
 {
-	uintptr_t small_page = (uintptr_t)page_mem(a, i) / (uintptr_t)sysconf(_SC_PAGESIZE);
-	uint64_t entry;
-
-	if (pread(a->pagemap_fd, &entry, sizeof(entry), (off_t)(small_page * sizeof(entry))) !=
-		(ssize_t)sizeof(entry))
-		return -EIO;
-	if (!(entry & PAGEMAP_PRESENT) || (entry & PAGEMAP_PFN) == 0) {
-		syslog(LOG_ERR, "physical addresses are hidden: root (CAP_SYS_ADMIN) is needed");
-		return -EPERM;
-	}
-	a->phys[i] = (entry & PAGEMAP_PFN) * (uint64_t)sysconf(_SC_PAGESIZE);
-	return 0;
+	return translate(a->pagemap_fd, page_mem(a, i), &a->phys[i]);
 }
 
 static int map_page(struct dma_arena *a, unsigned i)
 {
-	void *at = page_mem(a, i);
 	off_t off = (off_t)i * DMA_PAGE_BYTES;
+	void *at;
 
 	if (ftruncate(a->fd, off + DMA_PAGE_BYTES) < 0)
 		return -errno;
-	if (mmap(at, DMA_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-		    a->fd, off) == MAP_FAILED)
+	at = mmap(page_mem(a, i), DMA_PAGE_BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_FIXED | MAP_POPULATE, a->fd, off);
+	if (at == MAP_FAILED)
 		return -errno;
 	(void)madvise(at, DMA_PAGE_BYTES, MADV_DONTFORK);
 	return 0;
-}
-
-static void unmap_page(struct dma_arena *a, unsigned i)
-{
-	(void)mmap(page_mem(a, i), DMA_PAGE_BYTES, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	(void)!ftruncate(a->fd, (off_t)i * DMA_PAGE_BYTES);
 }
 
 /* One more page, free. Caller holds the lock. */
@@ -227,10 +250,8 @@ static int grow(struct dma_arena *a)
 	/* Written, so that it is there, before it is translated. */
 	*(volatile uint8_t *)page_mem(a, i) = 0;
 	err = look_up_phys(a, i);
-	if (err < 0) {
-		unmap_page(a, i);
+	if (err < 0)
 		return err;
-	}
 	atomic_store(&a->nr_pages, i + 1);
 	return 0;
 }

@@ -435,12 +435,23 @@ static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
 	return req->op == BLK_FLUSH && !vblk->info.volatile_cache;
 }
 
+/* The disk may have shrunk since the caller last asked. */
+static bool in_range(struct vblk *vblk, const struct blk_req *req)
+{
+	uint64_t nr_sectors = atomic_load_explicit(&vblk->limits.nr_sectors, memory_order_relaxed);
+
+	return req->op == BLK_FLUSH ||
+	       (req->sector <= nr_sectors && req->nr_sectors <= nr_sectors - req->sector);
+}
+
 int vblk_submit(struct blk_queue *q, struct blk_req *req)
 {
 	struct vblk_handle *h = to_handle(q);
 	struct vblk_ring *ring = h->ring;
 	struct progress *p = progress_of(req);
 
+	if (!in_range(ring->vblk, req))
+		return -EINVAL;
 	*p = (struct progress){
 		.owner = h,
 		.left = req->op == BLK_FLUSH ? 1 : req->nr_sectors,

@@ -143,6 +143,7 @@ static void *watch_main(void *arg)
 	struct vblk *vblk = arg;
 	struct vblk_watch *w = &vblk->watch;
 
+	(void)pthread_setname_np(pthread_self(), "vblk-watch");
 	while (!atomic_load(&w->stop)) {
 		bool on = atomic_load(&w->on);
 

@@ -83,17 +83,19 @@ static int add_status(struct virtio_device *vdev, uint8_t bits)
 	return 0;
 }
 
-/* Without bus mastering it can't reach memory, whatever it thinks its state is; a function reset makes that state known. */
-static void cut_off(struct virtio_device *vdev)
+/* The device ignores the reset. Without bus mastering it can't reach memory, whatever it thinks its state is; a reset of the
+ * whole function, if it has one, makes that state known again. */
+static int reset_by_force(struct virtio_device *vdev, int err)
 {
-	int err = vdev->hw->ops->bus_master(vdev->hw, false);
+	int off = vdev->hw->ops->bus_master(vdev->hw, false);
 
 	if (vdev->hw->ops->function_reset(vdev->hw) == 0 && vdev->config->get_status(vdev) == 0)
-		return;
+		return 0;
 	vdev->reset_failed = true;
 	syslog(LOG_CRIT,
-		"%s: the device does not reset; bus mastering is %s and its memory is kept",
-		vdev->name, err == 0 ? "off" : "on still");
+		"%s: the device does not reset; bus mastering is %s, and its memory is kept",
+		vdev->name, off == 0 ? "off" : "still on");
+	return virtio_fail(vdev, err, "the device does not reset");
 }
 
 int virtio_reset_device(struct virtio_device *vdev)
@@ -102,11 +104,7 @@ int virtio_reset_device(struct virtio_device *vdev)
 
 	if (err == -ENODEV)
 		return gone(vdev);
-	if (err < 0) {
-		cut_off(vdev);
-		return virtio_fail(vdev, err, "the device does not reset");
-	}
-	return 0;
+	return err < 0 ? reset_by_force(vdev, err) : 0;
 }
 
 void virtio_give_up(struct virtio_device *vdev)

@@ -343,6 +343,7 @@ static void *irq_main(void *arg)
 	struct hw *hw = vpci->vdev.hw;
 	int rc;
 
+	(void)pthread_setname_np(pthread_self(), "virtio-irq");
 	while ((rc = hw->ops->irq_wait(hw, vpci->stop_fd)) > 0) {
 		handle_interrupt(vpci);
 		rc = hw->ops->irq_unmask(hw);
