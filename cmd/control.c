@@ -112,6 +112,8 @@ static bool client_readable(struct control *c, struct client *cl)
 	end = memchr(cl->line, '\n', cl->nr_bytes);
 	if (end == NULL)
 		return cl->nr_bytes < sizeof(cl->line);
+	if (end != cl->line + cl->nr_bytes - 1)
+		return false;
 	*end = '\0';
 	return obey(c, cl);
 }
@@ -241,16 +243,18 @@ void control_close(struct control *c, int err)
 	eventfd_write(c->wake_fd, 1);
 	pthread_join(c->thread, NULL);
 	unlink(c->path);
-	accept_clients(c);
 	o = json_object_new_object();
 	json_object_object_add(o, "result", json_object_new_string(err == 0 ? "clean" : "failed"));
 	if (err < 0)
 		json_object_object_add(o, "error", json_object_new_string(strerror(-err)));
 	/* To those in the backlog, too: whatever they ask, the answer is that it is over. */
-	for (int i = 0; i < c->nr_clients; i++) {
-		send_json(c->clients[i].fd, o);
-		close(c->clients[i].fd);
-	}
+	for (accept_clients(c); c->nr_clients > 0; accept_clients(c))
+		while (c->nr_clients > 0) {
+			int fd = c->clients[--c->nr_clients].fd;
+
+			send_json(fd, o);
+			close(fd);
+		}
 	json_object_put(o);
 	control_free(c);
 }
@@ -263,11 +267,13 @@ int control_send(pid_t pid, const char *verb)
 	char line[LINE_BYTES];
 	int fd, n, err;
 
+	n = snprintf(line, sizeof(line), "%s\n", verb);
+	if (n >= (int)sizeof(line))
+		return -EINVAL;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%d.sock", RUN_DIR, (int)pid);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	n = snprintf(line, sizeof(line), "%s\n", verb);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 		send(fd, line, (size_t)n, MSG_NOSIGNAL) != n) {
 		err = -errno;
