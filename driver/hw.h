@@ -57,10 +57,12 @@ struct hw_ops {
 	int (*irq_unmask)(struct hw *hw);
 	int (*irq_mask)(struct hw *hw);
 
-	int (*bus_master)(struct hw *hw, bool on); /* set, and read back: -EIO if it does not stick */
-	int (*function_reset)(struct hw *hw);	   /* the last resort when a reset times out; -EOPNOTSUPP */
+	int (*bus_master)(
+		struct hw *hw, bool on); /* set, and read back: -EIO if it does not stick */
+	int (*function_reset)(
+		struct hw *hw); /* the last resort when a reset times out; -EOPNOTSUPP */
 	void (*sleep_us)(struct hw *hw, uint32_t us); /* while a register is awaited */
-	void (*close)(struct hw *hw);		   /* masks, bus master off, unmaps, lets go */
+	void (*close)(struct hw *hw);                 /* masks, bus master off, unmaps, lets go */
 
 	/* Only the model has these; NULL means plain memory. */
 	void (*dma_store)(struct hw *hw, void *p, uint64_t val, int bytes);
@@ -76,7 +78,7 @@ struct hw {
 	struct hw_bar bar[6];
 	bool has_irq;
 	bool iommu_translates; /* an IOMMU group that is not identity: see VIRTIO_F_ACCESS_PLATFORM */
-	char name[64];	       /* 0000:00:05.0 */
+	char name[64];         /* 0000:00:05.0 */
 };
 
 #ifdef HW_MODEL

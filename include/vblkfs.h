@@ -19,11 +19,11 @@
 #include <time.h>
 #include "blockdev.h"
 
-#define FS_ROOT_INO	 1
-#define FS_BLOCK_BYTES	 4096U
-#define FS_NAME_MAX	 255
-#define FS_SYMLINK_MAX	 4095
-#define FS_IO_MAX	 (1U << 20) /* bytes in one fs_io */
+#define FS_ROOT_INO      1
+#define FS_BLOCK_BYTES   4096U
+#define FS_NAME_MAX      255
+#define FS_SYMLINK_MAX   4095
+#define FS_IO_MAX        (1U << 20) /* bytes in one fs_io */
 #define FS_FILE_SIZE_MAX (INT64_MAX & ~(int64_t)(FS_BLOCK_BYTES - 1))
 
 struct fs;
@@ -33,9 +33,9 @@ enum fs_errors { FS_ERRORS_REMOUNT_RO, FS_ERRORS_CONTINUE, FS_ERRORS_SHUTDOWN };
 
 struct fs_mount_opts { /* all zero: the defaults */
 	bool read_only;
-	unsigned commit_s;	 /* seconds between commits; 0: 5 */
-	unsigned cache_mib;	 /* metadata cache; 0: 32 */
-	enum fs_errors errors;	 /* what corruption does */
+	unsigned commit_s;     /* seconds between commits; 0: 5 */
+	unsigned cache_mib;    /* metadata cache; 0: 32 */
+	enum fs_errors errors; /* what corruption does */
 };
 
 int fs_mount(struct blockdev *dev, const struct fs_mount_opts *opts, struct fs **out);
@@ -44,15 +44,15 @@ int fs_mount(struct blockdev *dev, const struct fs_mount_opts *opts, struct fs *
 int fs_unmount(struct fs *fs);
 
 int fs_thread_open(struct fs *fs, struct fs_thread **out); /* for the calling thread */
-void fs_thread_close(struct fs_thread *t);		   /* nothing in flight */
+void fs_thread_close(struct fs_thread *t);                 /* nothing in flight */
 struct blk_queue *fs_thread_queue(struct fs_thread *t);
 
 struct fs_attr {
 	uint64_t ino;
 	uint64_t generation;
-	uint64_t size;	    /* bytes */
+	uint64_t size;       /* bytes */
 	uint64_t nr_sectors; /* allocated, 512 bytes each (st_blocks) */
-	uint32_t mode;	    /* with type */
+	uint32_t mode;       /* with type */
 	uint32_t nlink;
 	uint32_t uid, gid;
 	uint64_t rdev;
@@ -70,7 +70,7 @@ enum { /* fs_setattr.valid */
 	FS_SET_SIZE = 8,
 	FS_SET_ATIME = 16,
 	FS_SET_MTIME = 32,
-	FS_SET_CTIME = 64, /* else ctime is now */
+	FS_SET_CTIME = 64,  /* else ctime is now */
 	FS_KILL_PRIV = 128, /* clear suid, sgid (if group-executable) and security.capability */
 };
 struct fs_setattr {
@@ -81,30 +81,36 @@ struct fs_setattr {
 };
 
 int fs_getattr(struct fs_thread *t, uint64_t ino, struct fs_attr *out);
-int fs_setattr(struct fs_thread *t, uint64_t ino, const struct fs_setattr *set, struct fs_attr *out);
+int fs_setattr(
+	struct fs_thread *t, uint64_t ino, const struct fs_setattr *set, struct fs_attr *out);
 
 /* NAME is one component, 1 to 255 bytes, no slash; not "." nor "..": those are -EINVAL, but for fs_lookup(). */
-int fs_lookup(struct fs_thread *t, uint64_t dir, const char *name, struct fs_attr *out); /* takes a reference */
+/* takes a reference */
+int fs_lookup(struct fs_thread *t, uint64_t dir, const char *name, struct fs_attr *out);
 /* Make any type: MODE has the type, RDEV is for devices. A directory with set-group-ID gives its group (and, to
  * directories, the bit). Takes a reference. */
 int fs_mknod(struct fs_thread *t, uint64_t dir, const char *name, uint32_t mode, uint64_t rdev,
 	const struct fs_cred *cred, struct fs_attr *out);
 int fs_symlink(struct fs_thread *t, uint64_t dir, const char *name, const char *target,
 	const struct fs_cred *cred, struct fs_attr *out); /* takes a reference */
-int fs_readlink(struct fs_thread *t, uint64_t ino, char *buf, size_t bytes); /* NUL-terminated; bytes >= FS_SYMLINK_MAX + 1 */
+/* NUL-terminated; bytes >= FS_SYMLINK_MAX + 1 */
+int fs_readlink(struct fs_thread *t, uint64_t ino, char *buf, size_t bytes);
 int fs_link(struct fs_thread *t, uint64_t ino, uint64_t dir, const char *name,
 	struct fs_attr *out); /* takes a reference */
 int fs_unlink(struct fs_thread *t, uint64_t dir, const char *name);
 int fs_rmdir(struct fs_thread *t, uint64_t dir, const char *name);
+/* RENAME_NOREPLACE, RENAME_EXCHANGE of renameat2(2) */
 int fs_rename(struct fs_thread *t, uint64_t dir, const char *name, uint64_t newdir,
-	const char *newname, unsigned flags); /* RENAME_NOREPLACE, RENAME_EXCHANGE of renameat2(2) */
-void fs_forget(struct fs_thread *t, uint64_t ino, uint64_t nr); /* gives NR references back; never fails */
+	const char *newname, unsigned flags);
+/* gives NR references back; never fails */
+void fs_forget(struct fs_thread *t, uint64_t ino, uint64_t nr);
 
 /* Walk DIR in cookie order from after COOKIE (0: the start; "." and ".." come first). FILL is told each entry and the cookie
  * to go on after it; it returns false when it has no room (that entry was not taken). With WANT_ATTR, ATTR is
  * the entry's inode and a reference is taken for each entry that FILL took, but not for "." and ".."; without,
  * only ATTR's ino and mode type bits are set. FILL must not call the filesystem. */
-typedef bool (*fs_fill_fn)(void *arg, const char *name, const struct fs_attr *attr, uint64_t cookie);
+typedef bool (*fs_fill_fn)(
+	void *arg, const char *name, const struct fs_attr *attr, uint64_t cookie);
 int fs_readdir(struct fs_thread *t, uint64_t dir, uint64_t cookie, bool want_attr, fs_fill_fn fill,
 	void *arg);
 
@@ -114,14 +120,14 @@ int fs_readdir(struct fs_thread *t, uint64_t dir, uint64_t cookie, bool want_att
 struct fs_io {
 	uint64_t ino;
 	uint64_t offset; /* in the file, bytes; any alignment */
-	uint32_t bytes;	 /* 0 to FS_IO_MAX */
-	bool kill_priv;	 /* write: as FS_KILL_PRIV */
-	void *buf;	 /* DMA memory, 4096-aligned. write: the data at BUF itself. read: room for the blocks that
+	uint32_t bytes;  /* 0 to FS_IO_MAX */
+	bool kill_priv;  /* write: as FS_KILL_PRIV */
+	void *buf; /* DMA memory, 4096-aligned. write: the data at BUF itself. read: room for the blocks that
 			  * [offset, offset + bytes) touches */
-	void *data;	 /* read, set before done(): where in BUF the byte at OFFSET is. write: the filesystem may change bytes after
+	void *data; /* read, set before done(): where in BUF the byte at OFFSET is. write: the filesystem may change bytes after
 			  * BUF + BYTES up to the end of that 4096-byte page */
 	void (*done)(struct fs_io *io, ssize_t result);
-	void *user;	 /* the caller's own */
+	void *user;        /* the caller's own */
 	uint64_t priv[26]; /* the filesystem's */
 };
 void fs_read(struct fs_thread *t, struct fs_io *io); /* short at the end of the file */
@@ -129,7 +135,8 @@ void fs_write(struct fs_thread *t, struct fs_io *io);
 
 /* mode: 0, FALLOC_FL_KEEP_SIZE, and with it PUNCH_HOLE or ZERO_RANGE; ZERO_RANGE alone. Else -EOPNOTSUPP. */
 int fs_fallocate(struct fs_thread *t, uint64_t ino, int mode, uint64_t offset, uint64_t bytes);
-int fs_lseek(struct fs_thread *t, uint64_t ino, uint64_t offset, int whence, uint64_t *out); /* SEEK_DATA, SEEK_HOLE */
+/* SEEK_DATA, SEEK_HOLE */
+int fs_lseek(struct fs_thread *t, uint64_t ino, uint64_t offset, int whence, uint64_t *out);
 
 /* Make durable. Asynchronous: done() comes from any thread, possibly inside the call. */
 struct fs_sync {
@@ -151,7 +158,8 @@ ssize_t fs_listxattr(struct fs_thread *t, uint64_t ino, char *buf, size_t bytes)
 int fs_removexattr(struct fs_thread *t, uint64_t ino, const char *name);
 
 struct fs_statfs {
-	uint64_t nr_blocks, free_blocks, avail_blocks; /* of FS_BLOCK_BYTES; avail: without the reserve */
+	/* of FS_BLOCK_BYTES; avail: without the reserve */
+	uint64_t nr_blocks, free_blocks, avail_blocks;
 	uint64_t nr_inodes, free_inodes;
 };
 void fs_statfs(struct fs *fs, struct fs_statfs *out);
@@ -159,10 +167,11 @@ void fs_statfs(struct fs *fs, struct fs_statfs *out);
 struct fs_ident { /* of a filesystem on a disk, mounted or not */
 	uint8_t uuid[16];
 	char label[33]; /* NUL-terminated */
-	bool dirty;	/* was not unmounted; the next mount replays its journal */
+	bool dirty;     /* was not unmounted; the next mount replays its journal */
 	uint64_t nr_blocks;
 };
-int fs_identify(struct blockdev *dev, struct fs_ident *out); /* -EUCLEAN: a vblkfs, damaged; -ENODATA: none */
+/* -EUCLEAN: a vblkfs, damaged; -ENODATA: none */
+int fs_identify(struct blockdev *dev, struct fs_ident *out);
 void fs_get_ident(struct fs *fs, struct fs_ident *out);
 
 struct fs_stats {
@@ -177,7 +186,7 @@ struct mkfs_opts { /* all zero: the defaults */
 	bool have_uuid;
 	uint8_t uuid[16];
 	uint32_t inode_bytes_ratio; /* bytes of disk an inode; 0: 16384 */
-	uint64_t journal_bytes;	    /* 0: by size */
+	uint64_t journal_bytes;     /* 0: by size */
 	bool no_discard;
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
 	void *arg;
@@ -190,8 +199,8 @@ struct mkfs_geometry { /* what was, or would be, made */
 	uint64_t nr_inodes;
 };
 /* -ENOSPC: disk too small; -EINVAL: option out of range (ERR says which). Checks no signatures: the caller does. */
-int mkfs_plan(uint64_t nr_sectors, const struct mkfs_opts *opts, struct mkfs_geometry *out, char *err,
-	size_t err_bytes);
+int mkfs_plan(uint64_t nr_sectors, const struct mkfs_opts *opts, struct mkfs_geometry *out,
+	char *err, size_t err_bytes);
 int mkfs_write(struct blockdev *dev, const struct mkfs_opts *opts, struct mkfs_geometry *out,
 	char *err, size_t err_bytes);
 #endif

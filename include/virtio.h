@@ -11,29 +11,29 @@
 
 /* 2.1 device status */
 #define VIRTIO_CONFIG_S_ACKNOWLEDGE 1U
-#define VIRTIO_CONFIG_S_DRIVER	    2U
+#define VIRTIO_CONFIG_S_DRIVER      2U
 #define VIRTIO_CONFIG_S_DRIVER_OK   4U
 #define VIRTIO_CONFIG_S_FEATURES_OK 8U
 #define VIRTIO_CONFIG_S_NEEDS_RESET 0x40U
-#define VIRTIO_CONFIG_S_FAILED	    0x80U
+#define VIRTIO_CONFIG_S_FAILED      0x80U
 
 /* 6 reserved feature bits */
 #define VIRTIO_RING_F_INDIRECT_DESC 28
-#define VIRTIO_RING_F_EVENT_IDX	    29
-#define VIRTIO_F_VERSION_1	    32
+#define VIRTIO_RING_F_EVENT_IDX     29
+#define VIRTIO_F_VERSION_1          32
 #define VIRTIO_F_ACCESS_PLATFORM    33
-#define VIRTIO_F_RING_PACKED	    34
-#define VIRTIO_F_IN_ORDER	    35
-#define VIRTIO_F_ORDER_PLATFORM	    36
-#define VIRTIO_F_SR_IOV		    37
+#define VIRTIO_F_RING_PACKED        34
+#define VIRTIO_F_IN_ORDER           35
+#define VIRTIO_F_ORDER_PLATFORM     36
+#define VIRTIO_F_SR_IOV             37
 #define VIRTIO_F_NOTIFICATION_DATA  38
 #define VIRTIO_F_NOTIF_CONFIG_DATA  39
-#define VIRTIO_F_RING_RESET	    40
+#define VIRTIO_F_RING_RESET         40
 
-#define VIRTIO_PCI_VENDOR	  0x1af4
-#define VIRTIO_PCI_DEVICE_BLK	  0x1042 /* modern: 0x1040 + device type */
+#define VIRTIO_PCI_VENDOR         0x1af4
+#define VIRTIO_PCI_DEVICE_BLK     0x1042 /* modern: 0x1040 + device type */
 #define VIRTIO_PCI_DEVICE_BLK_OLD 0x1001 /* transitional */
-#define VIRTIO_ID_BLOCK		  2
+#define VIRTIO_ID_BLOCK           2
 
 /* 2.7.5 split ring: descriptor */
 #define VRING_DESC_F_NEXT     1
@@ -69,13 +69,13 @@ struct vring_used { /* then le16 avail_event, when EVENT_IDX */
 /* 4.1.4 PCI vendor capabilities */
 #define VIRTIO_PCI_CAP_COMMON_CFG 1
 #define VIRTIO_PCI_CAP_NOTIFY_CFG 2
-#define VIRTIO_PCI_CAP_ISR_CFG	  3
+#define VIRTIO_PCI_CAP_ISR_CFG    3
 #define VIRTIO_PCI_CAP_DEVICE_CFG 4
-#define VIRTIO_PCI_CAP_PCI_CFG	  5
+#define VIRTIO_PCI_CAP_PCI_CFG    5
 #define VIRTIO_PCI_CAP_SHARED_MEM 8
 #define VIRTIO_PCI_CAP_VENDOR_CFG 9
 
-struct virtio_pci_cap { /* in PCI configuration space */
+struct virtio_pci_cap {   /* in PCI configuration space */
 	uint8_t cap_vndr; /* 9 */
 	uint8_t cap_next;
 	uint8_t cap_len;
@@ -115,23 +115,23 @@ static_assert(offsetof(struct virtio_pci_common_cfg, queue_reset) == 0x3a, "virt
 #define VIRTIO_PCI_ISR_CONFIG 2U
 
 /* 5.2 block device */
-#define VIRTIO_BLK_F_SIZE_MAX	  1
-#define VIRTIO_BLK_F_SEG_MAX	  2
-#define VIRTIO_BLK_F_GEOMETRY	  4
-#define VIRTIO_BLK_F_RO		  5
-#define VIRTIO_BLK_F_BLK_SIZE	  6
-#define VIRTIO_BLK_F_FLUSH	  9
-#define VIRTIO_BLK_F_TOPOLOGY	  10
-#define VIRTIO_BLK_F_CONFIG_WCE	  11
-#define VIRTIO_BLK_F_MQ		  12
-#define VIRTIO_BLK_F_DISCARD	  13
+#define VIRTIO_BLK_F_SIZE_MAX     1
+#define VIRTIO_BLK_F_SEG_MAX      2
+#define VIRTIO_BLK_F_GEOMETRY     4
+#define VIRTIO_BLK_F_RO           5
+#define VIRTIO_BLK_F_BLK_SIZE     6
+#define VIRTIO_BLK_F_FLUSH        9
+#define VIRTIO_BLK_F_TOPOLOGY     10
+#define VIRTIO_BLK_F_CONFIG_WCE   11
+#define VIRTIO_BLK_F_MQ           12
+#define VIRTIO_BLK_F_DISCARD      13
 #define VIRTIO_BLK_F_WRITE_ZEROES 14
-#define VIRTIO_BLK_F_LIFETIME	  15
+#define VIRTIO_BLK_F_LIFETIME     15
 #define VIRTIO_BLK_F_SECURE_ERASE 16
-#define VIRTIO_BLK_F_ZONED	  17
+#define VIRTIO_BLK_F_ZONED        17
 
 struct virtio_blk_config { /* 5.2.4; only its offsets are used */
-	le64 capacity; /* 512-byte sectors */
+	le64 capacity;     /* 512-byte sectors */
 	le32 size_max;
 	le32 seg_max;
 	le16 cylinders;
@@ -158,17 +158,17 @@ struct virtio_blk_config { /* 5.2.4; only its offsets are used */
 };
 static_assert(sizeof(struct virtio_blk_config) == 72, "virtio 1.2, 5.2.4");
 
-#define VIRTIO_BLK_T_IN		  0
-#define VIRTIO_BLK_T_OUT	  1
-#define VIRTIO_BLK_T_FLUSH	  4
-#define VIRTIO_BLK_T_GET_ID	  8
+#define VIRTIO_BLK_T_IN           0
+#define VIRTIO_BLK_T_OUT          1
+#define VIRTIO_BLK_T_FLUSH        4
+#define VIRTIO_BLK_T_GET_ID       8
 #define VIRTIO_BLK_T_GET_LIFETIME 10
-#define VIRTIO_BLK_T_DISCARD	  11
+#define VIRTIO_BLK_T_DISCARD      11
 #define VIRTIO_BLK_T_WRITE_ZEROES 13
 #define VIRTIO_BLK_T_SECURE_ERASE 14
-#define VIRTIO_BLK_ID_BYTES	  20
+#define VIRTIO_BLK_ID_BYTES       20
 
-#define VIRTIO_BLK_S_OK	    0
+#define VIRTIO_BLK_S_OK     0
 #define VIRTIO_BLK_S_IOERR  1
 #define VIRTIO_BLK_S_UNSUPP 2
 
