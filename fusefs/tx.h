@@ -59,7 +59,8 @@ int tx_freed(struct tx_handle *h, uint64_t start, uint32_t nr_blocks, bool metad
 void tx_sync(struct fs_thread *t, uint64_t sequence, struct fs_sync *s);
 int tx_sync_wait(struct fs_thread *t, uint64_t sequence); /* polls the queue meanwhile */
 
-/* Count one transfer of file data. tx_io_end() on the same thread, from done(). */
+/* Count one transfer of file data, from before it is submitted; tx_io_end() on the same thread, from done(). Between the two
+ * this thread must not wait in tx_begin() but for what is submitted: a commit, for which tx_begin() waits, waits for the transfer. */
 void tx_thread_add(struct fs_thread *t);
 void tx_thread_remove(struct fs_thread *t);
 unsigned tx_io_begin(struct fs_thread *t);

@@ -291,13 +291,14 @@ START_TEST(contents_are_durable_before_the_metadata_that_names_them)
 	for (unsigned i = 1; i <= 20; i++) {
 		struct tx_handle h;
 		uint64_t at;
-		unsigned epoch = tx_io_begin(w.t);
+		unsigned epoch;
 		uint32_t nr;
 
 		memset(page, (int)i, BLOCK_BYTES);
 		ck_assert_int_eq(tx_begin(w.t, 8, 1, &h), 0);
 		ck_assert_int_eq(alloc_blocks(&h, 0, 1, &at, &nr), 0);
 		world_put(&h, &w, i, at);
+		epoch = tx_io_begin(w.t);
 		tx_end(&h);
 		ck_assert_int_eq(cache_write_raw(w.t->q, at, 1, page), 0);
 		tx_io_end(w.t, epoch);
@@ -342,11 +343,12 @@ END_TEST
 static pthread_mutex_t pair_lock[PAIRS];
 static unsigned nr_ops;
 
-/* Both blocks of a pair always have one number. */
-static void change_pair(struct fs_thread *t, unsigned pair)
+/* Both blocks of a pair always have one number. Returns the epoch of a transfer that began under the handle. */
+static unsigned change_pair(struct fs_thread *t, unsigned pair)
 {
 	struct world mine = w;
 	struct tx_handle h;
+	unsigned epoch;
 	uint64_t value;
 
 	mine.t = t;
@@ -361,7 +363,9 @@ static void change_pair(struct fs_thread *t, unsigned pair)
 
 		ck_assert_int_eq(alloc_free(&h, block, 1, true), 0);
 	}
+	epoch = tx_io_begin(t);
 	tx_end(&h);
+	return epoch;
 }
 
 static void *hammer(void *arg)
@@ -371,9 +375,8 @@ static void *hammer(void *arg)
 
 	ck_assert_int_eq(fs_thread_open(w.fs, &t), 0);
 	for (unsigned i = 0; i < nr_ops; i++) {
-		unsigned epoch = tx_io_begin(t);
+		unsigned epoch = change_pair(t, (unsigned)rand_r(&seed) % PAIRS);
 
-		change_pair(t, (unsigned)rand_r(&seed) % PAIRS);
 		tx_io_end(t, epoch);
 		if (rand_r(&seed) % 16 == 0)
 			ck_assert_int_eq(tx_sync_wait(t, UINT64_MAX), 0);
