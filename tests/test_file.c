@@ -77,6 +77,14 @@ static void teardown(void)
 	memfs_close(&m);
 }
 
+static void mount_again(void)
+{
+	fs_thread_close(other);
+	(void)memfs_unmount(&m);
+	memfs_mount(&m);
+	ck_assert_int_eq(fs_thread_open(m.fs, &other), 0);
+}
+
 /* ---- calls ---- */
 
 #define PENDING (-100000)
@@ -329,6 +337,42 @@ START_TEST(a_punched_range_is_zeros_and_gives_its_blocks_back)
 }
 END_TEST
 
+static void leave_single_blocks_free(void)
+{
+	uint64_t ino = make("big", S_IFREG | 0644), at = 0;
+
+	for (uint32_t bytes = FS_IO_MAX; bytes >= FS_BLOCK_BYTES; bytes /= 4)
+		while (write_at(ino, at, bytes, 1) == bytes)
+			at += bytes;
+	for (at = 0; at < 8 << 20; at += 2 * FS_BLOCK_BYTES)
+		ck_assert_int_eq(fs_fallocate(m.t, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					 at, FS_BLOCK_BYTES),
+			0);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+}
+
+START_TEST(a_write_that_needs_many_extents_is_whole) /* looped: aligned or not */
+{
+	static uint8_t want[FS_IO_MAX];
+	uint64_t ino = make("f", S_IFREG | 0644), offset = _i == 0 ? 0 : 1000;
+	struct inode *inode;
+	uint8_t *data;
+
+	leave_single_blocks_free();
+	fill(want, FS_IO_MAX, 77);
+	ck_assert_int_eq(write_at(ino, offset, FS_IO_MAX, 77), FS_IO_MAX);
+	ck_assert_int_eq(inode_get(m.t, ino, &inode), 0);
+	ck_assert_int_eq(inode->fork_format, FORK_BTREE);
+	ck_assert_ptr_null(inode->writes);
+	inode_put(m.t, inode);
+	ck_assert_int_eq(read_at(ino, offset, FS_IO_MAX, &data), FS_IO_MAX);
+	ck_assert_mem_eq(data, want, FS_IO_MAX);
+	mount_again();
+	ck_assert_int_eq(read_at(ino, offset, FS_IO_MAX, &data), FS_IO_MAX);
+	ck_assert_mem_eq(data, want, FS_IO_MAX);
+}
+END_TEST
+
 /* ---- what is not allowed ---- */
 
 START_TEST(wrong_calls_are_refused)
@@ -498,10 +542,7 @@ START_TEST(new_data_that_was_lost_never_shows_what_was_there_before)
 	ck_assert_int_eq(read_at(ino, 4096, 4096, &data), -EIO);
 	ck_assert_int_eq(write_at(ino, 0, 4096, 1), -EROFS);
 
-	fs_thread_close(other);
-	(void)memfs_unmount(&m);
-	memfs_mount(&m);
-	ck_assert_int_eq(fs_thread_open(m.fs, &other), 0);
+	mount_again();
 	ck_assert_int_eq(read_at(ino, 0, 10000, &data), 4096);
 	ck_assert_uint_eq(data[0], 1);
 }
@@ -520,6 +561,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, what_is_allocated_ahead_reads_as_zeros);
 	tcase_add_test(tc, blocks_kept_past_the_end_do_not_count_as_size);
 	tcase_add_test(tc, a_punched_range_is_zeros_and_gives_its_blocks_back);
+	tcase_add_loop_test(tc, a_write_that_needs_many_extents_is_whole, 0, 2);
 	tcase_add_test(tc, wrong_calls_are_refused);
 	tcase_add_loop_test(tc, privileges_go_with_a_write_and_with_the_owner, 0, 3);
 	tcase_add_loop_test(tc, new_blocks_read_as_zeros_until_their_data_is_there, 0, 2);
