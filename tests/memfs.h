@@ -6,6 +6,13 @@
 #include "disk.h"
 #include "vblkfs.h"
 
+/* ck_assert() tells Check's runner of itself each time; in a loop of thousands that is most of the time. */
+#define MUST(cond)                                 \
+	do {                                       \
+		if (!(cond))                       \
+			ck_abort_msg("%s", #cond); \
+	} while (0)
+
 struct memfs {
 	struct blockdev *dev;
 	struct fs *fs;

@@ -15,7 +15,7 @@ static const struct fs_cred cred = {1000, 100};
 
 static void setup(void)
 {
-	memfs_open(&m, 64);
+	memfs_open(&m, 24);
 }
 
 static void teardown(void)
