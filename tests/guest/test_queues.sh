@@ -1,6 +1,6 @@
 #!/bin/bash
 # the driver on disks of every kind: queues, ring sizes, features, block sizes, read-only
-# guest: --smp 4 --timeout 300
+# guest: --smp 2 --timeout 300
 # disk: 256M,num-queues=1
 # disk: 256M,num-queues=2,queue-size=1024
 # disk: 256M,num-queues=4
@@ -17,33 +17,16 @@ at() { # N: the address of the Nth disk
 	printf '0000:00:%02x.0' $((4 + $1))
 }
 
-rings() { # ADDRESS: how many rings a mount of it uses
-	vblkctl stat --json "$1" | grep -c '"kicks":'
-}
-
-# The number of rings that a mount with at least as many workers uses.
-uses_rings() { # ADDRESS NUMBER
-	vblkctl bind "$1"
-	mkfs.vblkfs -q -f "$1"
-	mount -t fuse.vblkfs -o workers=4 "$1" $MNT
-	[ "$(rings $MNT)" = "$2" ] || fail "$(rings $MNT) rings"
-	umount $MNT
-	vblkctl unbind "$1"
-}
-
 test_one_queue() {
-	exercise "$(at 1)"
-	uses_rings "$(at 1)" 1
+	RINGS=1 exercise "$(at 1)"
 }
 
 test_two_queues_of_1024() {
-	exercise "$(at 2)"
-	uses_rings "$(at 2)" 2
+	RINGS=2 exercise "$(at 2)"
 }
 
 test_four_queues() {
-	exercise "$(at 3)" -o workers=4
-	uses_rings "$(at 3)" 4
+	RINGS=4 exercise "$(at 3)" -o workers=4
 }
 
 test_a_queue_of_4() {
