@@ -351,6 +351,40 @@ START_TEST(a_record_with_a_wrong_bit_ends_the_replay_before_its_transaction)
 }
 END_TEST
 
+START_TEST(a_commit_record_that_does_not_fit_its_transaction_ends_the_replay)
+{
+	struct world w = dirty_disk();
+	const struct journal_head_disk *head = journal_block(&w, 0);
+	struct journal_commit_disk *commit =
+		journal_block(&w, le64_get(head->tail) + 1 + le32_get(first_desc(&w)->nr));
+
+	ck_assert_int_eq(le32_get(commit->head.magic), BT_JOURNAL_COMMIT);
+	if (_i == 0)
+		commit->crc = le32_of(le32_get(commit->crc) ^ 1);
+	else
+		commit->nr_blocks = le32_of(le32_get(commit->nr_blocks) + 1);
+	block_seal(commit);
+	world_mount(&w, NULL);
+	check_state(&w, 0, 0);
+	ck_assert_int_eq(world_unmount(&w), 0);
+	world_close(&w);
+}
+END_TEST
+
+START_TEST(the_sequence_number_of_a_torn_transaction_is_not_used_again)
+{
+	struct world w = dirty_disk();
+	const struct journal_head_disk *head = journal_block(&w, 0);
+	uint64_t torn = le64_get(first_desc(&w)->head.sequence);
+
+	((uint8_t *)first_desc(&w))[BLOCK_BYTES + 100] ^= 1;
+	world_mount(&w, NULL);
+	ck_assert_uint_gt(le64_get(head->tail_sequence), torn);
+	ck_assert_int_eq(world_unmount(&w), 0);
+	world_close(&w);
+}
+END_TEST
+
 START_TEST(an_image_of_a_block_that_cannot_have_one_is_refused)
 {
 	static const uint64_t bad[] = {0, UINT64_MAX, WORLD_SECTORS / BLOCK_SECTORS};
@@ -485,7 +519,10 @@ static Suite *suite(void)
 	tcase_add_test(rest, a_block_that_lives_within_one_transaction_is_not_written);
 	tcase_add_loop_test(rest, a_damaged_journal_head_is_refused, 0, 3);
 	tcase_add_loop_test(
-		rest, a_record_with_a_wrong_bit_ends_the_replay_before_its_transaction, 0, 52);
+		rest, a_record_with_a_wrong_bit_ends_the_replay_before_its_transaction, 0, 3);
+	tcase_add_loop_test(
+		rest, a_commit_record_that_does_not_fit_its_transaction_ends_the_replay, 0, 2);
+	tcase_add_test(rest, the_sequence_number_of_a_torn_transaction_is_not_used_again);
 	tcase_add_loop_test(rest, an_image_of_a_block_that_cannot_have_one_is_refused, 0, 4);
 	tcase_add_loop_test(rest, too_many_tags_or_revokes_are_refused, 0, 2);
 	tcase_add_test(rest, records_of_an_earlier_filesystem_are_not_replayed);
