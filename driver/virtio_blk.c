@@ -17,8 +17,9 @@
 #define CONFIG(field)    offsetof(struct virtio_blk_config, field)
 #define CONFIG_TRIES     100
 #define LOGICAL_MAX      4096U
-#define PHYSICAL_EXP_MAX 8U /* larger units are advice that nobody could follow */
-#define RING_MIN         3U /* header, data, status */
+#define PHYSICAL_EXP_MAX 8U                  /* larger units are advice that nobody could follow */
+#define RING_MIN         3U                  /* header, data, status */
+#define SIZE_MIN         VIRTIO_BLK_ID_BYTES /* a segment of what is not data */
 #define NO_LIMIT         UINT32_MAX
 
 struct config { /* the device's configuration, defaults where it has no field */
@@ -126,7 +127,7 @@ static int check_config(struct virtio_device *vdev, const struct config *c)
 		return virtio_fail(vdev, -EOPNOTSUPP,
 			"logical blocks of %u bytes are not supported, only up to %u", c->blk_size,
 			LOGICAL_MAX);
-	if (largest < c->blk_size)
+	if (largest < c->blk_size || (c->size_max != 0 && c->size_max < SIZE_MIN))
 		return virtio_fail(vdev, -EPROTO,
 			"size_max %u and seg_max %u leave no room for a block", c->size_max,
 			c->seg_max);
@@ -179,7 +180,7 @@ static void set_info(struct vblk *vblk, const struct config *c, const struct dis
 	(void)snprintf(info->name, sizeof(info->name), "%s", vdev->name);
 }
 
-static const char *what_health_says(int err)
+static const char *what_is_wrong(int err)
 {
 	switch (err) {
 	case -ENODEV:
@@ -187,9 +188,25 @@ static const char *what_health_says(int err)
 	case -ECONNRESET:
 		return "the device was stopped (did another program open it, and turn bus "
 		       "mastering off?)";
+	case -EPROTO:
+		return "the device's new configuration makes no sense";
 	default:
 		return "the device met an error and asks for a reset";
 	}
+}
+
+static int reread_config(struct vblk *vblk, struct config *c)
+{
+	struct virtio_device *vdev = vblk->vdev;
+	int err = virtio_device_health(vdev);
+
+	if (err < 0)
+		return err;
+	if (read_config(vdev, c) == 0 && check_config(vdev, c) == 0 &&
+		c->blk_size == vblk->info.logical_bytes)
+		return 0;
+	err = virtio_device_health(vdev); /* nonsense is also what a removed device says */
+	return err < 0 ? err : -EPROTO;
 }
 
 static void vblk_config_changed(struct virtio_device *vdev)
@@ -197,17 +214,13 @@ static void vblk_config_changed(struct virtio_device *vdev)
 	struct vblk *vblk = vdev->priv;
 	uint64_t before = atomic_load(&vblk->limits.nr_sectors);
 	struct config c;
-	int err = virtio_device_health(vdev);
+	int err;
 
 	if (atomic_load(&vblk->breaking))
 		return;
+	err = reread_config(vblk, &c);
 	if (err < 0) {
-		vblk_break(vblk, err == -ENODEV ? err : -EIO, what_health_says(err));
-		return;
-	}
-	if (read_config(vdev, &c) < 0 || check_config(vdev, &c) < 0 ||
-		c.blk_size != vblk->info.logical_bytes) {
-		vblk_break(vblk, -EPROTO, "the device's new configuration makes no sense");
+		vblk_break(vblk, err == -ECONNRESET ? -EIO : err, what_is_wrong(err));
 		return;
 	}
 	set_limits(vblk, &c);

@@ -263,6 +263,10 @@ int virtio_register_device(struct virtio_device *vdev)
 	return 0;
 
 failed:
+	if (vdev->config->get_status(vdev) == STATUS_GONE) { /* whatever it looked like before */
+		vdev->why[0] = '\0';
+		err = gone(vdev);
+	}
 	virtio_give_up(vdev);
 destroy_lock:
 	pthread_mutex_destroy(&vdev->config_lock);

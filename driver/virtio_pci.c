@@ -17,6 +17,7 @@
 #include "virtio_pci.h"
 #include "virtqueue.h"
 
+#define PCI_VENDOR          0x00
 #define PCI_STATUS          0x06
 #define PCI_STATUS_CAP_LIST 0x10
 #define PCI_CAP_LIST        0x34
@@ -602,6 +603,14 @@ static int map_regions(struct virtio_pci *vpci)
 	return err;
 }
 
+/* Reads of a function that was removed give all ones. */
+static bool is_removed(struct hw *hw)
+{
+	uint16_t vendor;
+
+	return hw->ops->cfg_read(hw, PCI_VENDOR, &vendor, 2) < 0 || vendor == 0xffff;
+}
+
 static int find_structures(struct virtio_pci *vpci)
 {
 	int err = walk_capabilities(vpci);
@@ -611,10 +620,13 @@ static int find_structures(struct virtio_pci *vpci)
 			"its PCI configuration space can't be read: %s",
 			err == -EPERM ? "root is needed, and no kernel lockdown" : strerror(-err));
 	if (vpci->common.bytes == 0 || vpci->notify.bytes == 0 || vpci->isr.bytes == 0 ||
-		vpci->device.bytes == 0)
+		vpci->device.bytes == 0) {
+		if (is_removed(vpci->vdev.hw))
+			return virtio_fail(&vpci->vdev, -ENODEV, "the device is gone");
 		return virtio_fail(&vpci->vdev, -EOPNOTSUPP,
 			"no virtio 1 registers: a legacy-only device is not supported (QEMU: "
 			"disable-modern=off)");
+	}
 	err = map_regions(vpci);
 	if (err < 0)
 		return virtio_fail(&vpci->vdev, err, "its registers can't be mapped: %s",
