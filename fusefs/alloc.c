@@ -567,13 +567,15 @@ static int grow_inodes(struct tx_handle *h, uint32_t group, struct group *g, str
 	uint32_t ready = g->inodes_ready, end = ready + INODES_PER_BLOCK;
 	uint32_t index = (uint32_t)((ready + BITMAP_BITS - 1) / BITMAP_BITS);
 	struct buf *b;
-	int err = 0;
+	int err;
 
-	if (index * BITMAP_BITS < end)
+	if (index * BITMAP_BITS < end) {
 		err = init_ibitmap_block(h, group, index);
-	if (err == 0)
-		err = cache_get_new(h, itable_block(h->t->fs, group, ready / INODES_PER_BLOCK),
-			BT_INODES, group, &b);
+		if (err < 0)
+			return err;
+	}
+	err = cache_get_new(
+		h, itable_block(h->t->fs, group, ready / INODES_PER_BLOCK), BT_INODES, group, &b);
 	if (err < 0)
 		return err;
 	cache_put(b);

@@ -151,12 +151,13 @@ static inline bool format_has_super_copy(uint32_t group)
 
 /* A bit is set when its block or inode is in use. Bit N of the group is bit N % BITMAP_BITS of bitmap block N / BITMAP_BITS;
  * bits past the group's end are set. Bit k of a block is bit k % 8 of byte k / 8. */
-#define BITMAP_BITS (BLOCK_PAYLOAD * 8U)
+#define BITMAP_BITS 32256U
 struct bitmap_disk {
 	struct block_head head;
 	uint8_t bits[BLOCK_PAYLOAD];
 };
 static_assert(sizeof(struct bitmap_disk) == 4096, "format");
+static_assert(BITMAP_BITS == BLOCK_PAYLOAD * 8U, "format");
 
 /* An extent maps file blocks to disk blocks. */
 #define EXTENT_F_UNWRITTEN 1U /* allocated, reads as zeros */

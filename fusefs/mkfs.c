@@ -225,7 +225,7 @@ static int destroy_old(struct mkfs *m)
 	int err;
 
 	/* From here on the old filesystem is gone, see invariant 1. */
-	err = zero_range(m, BLOCK_SECTORS * GROUP_SUPER, BLOCK_SECTORS);
+	err = zero_range(m, (uint64_t)GROUP_SUPER * BLOCK_SECTORS, BLOCK_SECTORS);
 	if (err == 0)
 		err = blk_do(m->q, BLK_FLUSH, 0, 0, NULL);
 	if (err < 0)
