@@ -15,7 +15,9 @@ check:
 	$(MAKE) check-guest
 	@echo "make check: all passed"
 
+# The programs without a mount, then with one.
 check-fuse: all tools
+	tests/mkfs.sh $(O)
 	tests/fuse/check.sh $(O)
 check-guest: all tools
 	tests/guest/check.sh
