@@ -501,7 +501,7 @@ int extent_insert(struct tx_handle *h, struct inode *inode, const struct extent 
 
 	while (left.nr_blocks > 0) {
 		struct place p;
-		uint32_t nr;
+		uint32_t nr = 0;
 		int err;
 
 		err = place_load(h->t, inode, left.lblk, &p);

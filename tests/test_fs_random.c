@@ -947,7 +947,7 @@ static uint32_t worker_rnd(struct worker *k, uint32_t below)
 	return (uint32_t)(k->seed >> 33) % below;
 }
 
-#define MUST(cond)                                                                                \
+#define WORKER_MUST(cond)                                                                         \
 	do {                                                                                      \
 		if (!(cond)) {                                                                    \
 			snprintf(k->failure, sizeof(k->failure), "line %d: %s", __LINE__, #cond); \
@@ -967,23 +967,25 @@ static void work_on_file(struct worker *k, struct fs_thread *t, uint8_t *buf, un
 
 	sprintf(name, "%lx-%u", (unsigned long)k->thread, round);
 	sprintf(other, "%s-moved", name);
-	MUST(fs_mknod(t, FS_ROOT_INO, name, S_IFREG | 0600, 0, &(struct fs_cred){0}, &a) == 0);
+	WORKER_MUST(
+		fs_mknod(t, FS_ROOT_INO, name, S_IFREG | 0600, 0, &(struct fs_cred){0}, &a) == 0);
 	memset(buf, (int)(round + k->seed), bytes);
 	io.ino = a.ino;
 	fs_write(t, &io);
-	MUST(fs_rename(t, FS_ROOT_INO, name, FS_ROOT_INO, other, 0) == 0);
+	WORKER_MUST(fs_rename(t, FS_ROOT_INO, name, FS_ROOT_INO, other, 0) == 0);
 	wait_for(t, &w);
-	MUST(w.result == bytes);
-	MUST(read_now(t, buf, a.ino, at, FS_BLOCK_BYTES, &data) ==
-		(bytes < FS_BLOCK_BYTES ? bytes : FS_BLOCK_BYTES));
-	MUST(data[0] == (uint8_t)(round + k->seed));
+	WORKER_MUST(w.result == bytes);
+	WORKER_MUST(read_now(t, buf, a.ino, at, FS_BLOCK_BYTES, &data) ==
+		    (bytes < FS_BLOCK_BYTES ? bytes : FS_BLOCK_BYTES));
+	WORKER_MUST(data[0] == (uint8_t)(round + k->seed));
 	if (worker_rnd(k, 4) == 0)
-		MUST(fs_sync(t) == 0);
+		WORKER_MUST(fs_sync(t) == 0);
 	if (worker_rnd(k, 2) == 0)
-		MUST(fs_setattr(t, a.ino,
-			     &(struct fs_setattr){.valid = FS_SET_SIZE, .size = at / 2}, &a) == 0);
-	MUST(fs_unlink(t, FS_ROOT_INO, other) == 0);
-	MUST(fs_getattr(t, a.ino, &a) == 0 && a.nlink == 0);
+		WORKER_MUST(fs_setattr(t, a.ino,
+				    &(struct fs_setattr){.valid = FS_SET_SIZE, .size = at / 2},
+				    &a) == 0);
+	WORKER_MUST(fs_unlink(t, FS_ROOT_INO, other) == 0);
+	WORKER_MUST(fs_getattr(t, a.ino, &a) == 0 && a.nlink == 0);
 	fs_forget(t, a.ino, 1);
 }
 
