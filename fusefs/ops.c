@@ -430,6 +430,10 @@ static void write_done(struct fs_io *io, ssize_t result)
 		session_drop_attr(io->ino);
 	if (result < 0)
 		reply_err(d->req, (int)result);
+	else if ((size_t)result < io->bytes)
+		/* The disk became full half-way. The kernel's writeback takes a short write for a whole one:
+		 * only an error reaches the fsync() or close() that must know. */
+		reply_err(d->req, -ENOSPC);
 	else
 		fuse_reply_write(d->req, (size_t)result);
 	session_release(d);
