@@ -1,8 +1,11 @@
-/* source.c - UUID=, LABEL= and serial=: look at each disk that is ours to look at. */
+/* source.c - uuid=, label= and serial=: look at each disk that is ours to look at.
+ *
+ * In capitals mount(8) would look for the first two itself, among the kernel's disks, and give up; so small letters do, too. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <uuid/uuid.h>
 #include "pci_disk.h"
@@ -25,7 +28,7 @@ static bool has_tag(struct blockdev *dev, const char *key, const char *value)
 	}
 	if (fs_identify(dev, &ident) < 0)
 		return false;
-	if (strcmp(key, "LABEL") == 0)
+	if (strcmp(key, "label") == 0)
 		return strcmp(ident.label, value) == 0;
 	return uuid_parse(value, uuid) == 0 && uuid_compare(uuid, ident.uuid) == 0;
 }
@@ -63,12 +66,12 @@ static int open_by_tag(const char *key, const char *value, const struct disk_opt
 static int open_once(const char *source, const struct disk_opts *opts, struct blockdev **out,
 	char *err, size_t err_bytes)
 {
-	static const char *const keys[] = {"UUID", "LABEL", "serial"};
+	static const char *const keys[] = {"uuid", "label", "serial"};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		size_t n = strlen(keys[i]);
 
-		if (strncmp(source, keys[i], n) == 0 && source[n] == '=')
+		if (strncasecmp(source, keys[i], n) == 0 && source[n] == '=')
 			return open_by_tag(keys[i], source + n + 1, opts, out, err, err_bytes);
 	}
 	return disk_open(source, opts, out, err, err_bytes);

@@ -38,6 +38,7 @@
 #include "source.h"
 #include "sysfs.h"
 #include "umount.h"
+#include "utab.h"
 
 #define MESSAGE_BYTES 1024
 #define READAHEAD_KIB "1024"
@@ -347,6 +348,7 @@ static int set_up(struct daemon *d)
 	d->mount_dev = st.st_dev;
 	tune_kernel(d);
 	open_control(d);
+	utab_add(d->prog->source, d->prog->dir);
 	return 0;
 }
 
@@ -371,7 +373,8 @@ static void detach(struct daemon *d)
 			syncfs(fd);
 			close(fd);
 		}
-		umount2(d->prog->dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+		if (umount2(d->prog->dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+			utab_remove(d->prog->dir);
 	}
 	if (poll(&over, 1, DETACHED_MS) == 0) {
 		syslog(LOG_WARNING, "%s: ending, though files on it are still in use",
@@ -588,6 +591,17 @@ static int wait_for_daemon(const struct program *p, pid_t pid, int fd)
 	return MNT_EX_SUCCESS;
 }
 
+/* One name for ps(1), pidof(8) and others, whoever called. Not one with '@', which makes systemd spare a process when it shuts
+ * down: SIGTERM makes the filesystem clean, and systemd waits for that; it would not wait after umount2(2). */
+static void take_name(char *argv0)
+{
+	static const char name[] = "vblkfs";
+
+	prctl(PR_SET_NAME, name);
+	if (strlen(argv0) >= sizeof(name) - 1)
+		strncpy(argv0, name, strlen(argv0));
+}
+
 static int start_daemon(const struct program *p, char *argv0)
 {
 	int fds[2];
@@ -604,8 +618,7 @@ static int start_daemon(const struct program *p, char *argv0)
 	if (pid == 0) {
 		close(fds[0]);
 		setsid();
-		/* systemd spares processes with such a name at shutdown until the filesystems are unmounted. */
-		argv0[0] = '@';
+		take_name(argv0);
 		_exit(run(p, fds[1]));
 	}
 	close(fds[1]);
@@ -618,7 +631,7 @@ static void usage(FILE *f)
 {
 	fprintf(f, "usage: vblkfs [-dfhnsvV] [-N namespace] [-o options] [-t type] SOURCE DIR\n"
 		   "       umount.fuse.vblkfs DIR [-flnrv] [-N namespace] [-t type]\n"
-		   "SOURCE: 0000:00:05.0, serial=ID, UUID=..., LABEL=..., or an image file\n"
+		   "SOURCE: 0000:00:05.0, serial=ID, uuid=..., label=..., or an image file\n"
 		   "options: ro, commit=s, cache=MiB, errors=remount-ro|continue|shutdown, "
 		   "workers=n, slots=n,\n"
 		   "         queue-size=n, spin_us=n, poll, allow_other, noallow_other; see "
