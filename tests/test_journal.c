@@ -147,6 +147,32 @@ START_TEST(a_replay_that_is_cut_off_is_done_again)
 }
 END_TEST
 
+START_TEST(the_tail_does_not_pass_what_is_not_durable_at_home)
+{
+	size_t start, end;
+	struct world w;
+
+	make_base(&w);
+	world_mount(&w, NULL);
+	for (unsigned s = 1; s <= 8; s++)
+		ck_assert_int_eq(do_step(&w, s), 0);
+	ck_assert_int_eq(world_sync(&w), 0);
+	start = cut_disk_nr_events(w.disk);
+	ck_assert_int_eq(world_unmount(&w), 0); /* all goes home */
+	end = cut_disk_nr_events(w.disk);
+	for (size_t n = start; n <= end; n++)
+		for (uint64_t seed = 0; seed < 6; seed++) {
+			struct world after = cut(&w, n, CUT_RANDOM, n * 6 + seed);
+
+			world_mount(&after, &(struct fs_mount_opts){.read_only = true});
+			check_state(&after, 8, 8);
+			ck_assert_int_eq(world_unmount(&after), 0);
+			world_close(&after);
+		}
+	world_close(&w);
+}
+END_TEST
+
 /* What was not committed when power went must not come back, nor mix with what is done after the mount. */
 START_TEST(parts_of_a_torn_transaction_never_count_in_a_later_one)
 {
@@ -509,6 +535,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(
 		cuts, a_cut_anywhere_leaves_a_committed_state_with_all_that_was_synced, 0, 4);
 	tcase_add_test(cuts, a_replay_that_is_cut_off_is_done_again);
+	tcase_add_test(cuts, the_tail_does_not_pass_what_is_not_durable_at_home);
 	tcase_add_test(cuts, parts_of_a_torn_transaction_never_count_in_a_later_one);
 	tcase_add_test(cuts, a_failing_write_turns_the_mount_read_only_and_loses_nothing_synced);
 	tcase_add_test(cuts, a_failing_flush_turns_the_mount_read_only_and_loses_nothing_synced);
