@@ -1,4 +1,4 @@
-/* vblk.h - what virtio_blk.c, vblk_queue.c and vblk_watch.c share. Nobody else includes it.
+/* vblk.h - what virtio_blk.c and the vblk_*.c share. Nobody else includes it.
  *
  *	blk_queue --- struct vblk_handle --+
  *	blk_queue --- struct vblk_handle --+-- struct vblk_ring --- struct virtqueue
@@ -108,14 +108,42 @@ struct vblk {
 	struct vblk_ring ring[];
 };
 
+struct vblk_progress { /* of a request; lives in blk_req.priv */
+	struct vblk_handle *owner;
+	size_t iov_off; /* bytes into iov[iov_index]: the first that was not given yet */
+	uint32_t iov_index;
+	uint32_t left;  /* sectors to give; of a flush: 1 */
+	uint32_t parts; /* with the device */
+	int32_t err;    /* the first */
+} __attribute__((may_alias));
+static_assert(sizeof(struct vblk_progress) <= sizeof(((struct blk_req *)0)->priv), "it fits");
+
+static inline struct vblk_progress *vblk_progress_of(struct blk_req *req)
+{
+	return (struct vblk_progress *)req->priv;
+}
+
+/* One thread writes at a time, under the ring's lock, and others read. */
+static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, now + 1, memory_order_relaxed);
+}
+
+/* vblk_part.c; caller holds ring->lock: */
+/* Give the device the next part of REQ. -ENOSPC: there is no room. Any other error: REQ can't go on. */
+int vblk_give_part(struct vblk_ring *ring, struct blk_req *req);
+int vblk_error_of(uint8_t status); /* as the device wrote it */
+/* Ask for the serial number, before there are handles. -EIO: it has none; -ETIMEDOUT: no answer. */
+int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
+
 /* vblk_queue.c: */
 void vblk_ring_prepare(
 	struct vblk_ring *ring, struct vblk *vblk); /* enough for vblk_ring_wake() and _destroy() */
 int vblk_ring_init(struct vblk_ring *ring, struct virtqueue *vq);
 void vblk_ring_destroy(struct vblk_ring *ring, bool leak);
 bool vblk_ring_wake(struct vblk_ring *ring); /* all that sleep on it; was there one? Any thread */
-/* Ask for the serial number, before there are handles. -EIO: it has none; -ETIMEDOUT: no answer. */
-int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
 int vblk_queue_open(struct blockdev *dev, struct blk_queue **out);
 void vblk_queue_close(struct blk_queue *q);
 int vblk_submit(struct blk_queue *q, struct blk_req *req);

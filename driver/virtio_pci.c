@@ -1,7 +1,7 @@
 /* virtio_pci.c - virtio over PCI, modern devices (virtio 1.2, 4.1).
  *
  * Invariants
- *  1. What the capabilities say is checked once, here: a structure that is used lies whole inside a BAR that exists.
+ *  1. A structure that is used lies whole inside a BAR that exists: see virtio_pci_layout.c.
  *  2. Registers behind a select register (features, queues) are touched under `lock`.
  *  3. queue_enable is only ever written as 1, after everything else of that queue (4.1.4.3.2); a reset ends the queue.
  *  4. One thread reads the ISR register, which clears it: before it the interrupt line is high, after it new events raise it anew. So
@@ -15,37 +15,23 @@
 #include <syslog.h>
 #include <unistd.h>
 #include "virtio_pci.h"
+#include "virtio_pci_layout.h"
 #include "virtqueue.h"
 
-#define PCI_VENDOR          0x00
-#define PCI_STATUS          0x06
-#define PCI_STATUS_CAP_LIST 0x10
-#define PCI_CAP_LIST        0x34
-#define PCI_CAP_ID_VENDOR   0x09
-#define PCI_CAP_ID_MSIX     0x11
-#define PCI_MSIX_CONTROL    2
-#define PCI_MSIX_ENABLE     0x80 /* in the control word's upper byte */
-#define PCI_CONFIG_BYTES    256U
-#define PCI_HEADER_BYTES    64U
+#define PCI_VENDOR       0x00
+#define PCI_MSIX_CONTROL 2
+#define PCI_MSIX_ENABLE  0x80 /* in the control word's upper byte */
 
 #define STATUS_GONE    0xffU
 #define RESET_POLL_US  200U
 #define RESET_LIMIT_US (5U * 1000 * 1000)
 #define COMMON(field)  offsetof(struct virtio_pci_common_cfg, field)
-#define COMMON_MIN     COMMON(queue_notify_data)
 #define COMMON_MAX     sizeof(struct virtio_pci_common_cfg)
-#define DEVICE_MIN     8U /* a block device's capacity */
 #define DEVICE_MAX     256U
-
-struct region { /* a structure of the device; bytes 0: none */
-	uint8_t bar;
-	uint64_t off, bytes;
-};
 
 struct virtio_pci {
 	struct virtio_device vdev;
-	struct region common, notify, isr, device;
-	uint32_t notify_multiplier;
+	struct vpci_layout at;
 	pthread_mutex_t lock;
 	struct virtqueue **vqs;
 	unsigned nr_vqs;
@@ -60,42 +46,44 @@ static struct virtio_pci *to_vpci(struct virtio_device *vdev)
 	return (struct virtio_pci *)vdev;
 }
 
-static uint8_t read8(struct virtio_pci *vpci, const struct region *r, uint64_t off)
+static uint8_t read8(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off)
 {
 	struct hw *hw = vpci->vdev.hw;
 
 	return hw->ops->read8(hw, r->bar, r->off + off);
 }
 
-static uint16_t read16(struct virtio_pci *vpci, const struct region *r, uint64_t off)
+static uint16_t read16(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off)
 {
 	struct hw *hw = vpci->vdev.hw;
 
 	return hw->ops->read16(hw, r->bar, r->off + off);
 }
 
-static uint32_t read32(struct virtio_pci *vpci, const struct region *r, uint64_t off)
+static uint32_t read32(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off)
 {
 	struct hw *hw = vpci->vdev.hw;
 
 	return hw->ops->read32(hw, r->bar, r->off + off);
 }
 
-static void write8(struct virtio_pci *vpci, const struct region *r, uint64_t off, uint8_t val)
+static void write8(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off, uint8_t val)
 {
 	struct hw *hw = vpci->vdev.hw;
 
 	hw->ops->write8(hw, r->bar, r->off + off, val);
 }
 
-static void write16(struct virtio_pci *vpci, const struct region *r, uint64_t off, uint16_t val)
+static void write16(
+	struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off, uint16_t val)
 {
 	struct hw *hw = vpci->vdev.hw;
 
 	hw->ops->write16(hw, r->bar, r->off + off, val);
 }
 
-static void write32(struct virtio_pci *vpci, const struct region *r, uint64_t off, uint32_t val)
+static void write32(
+	struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off, uint32_t val)
 {
 	struct hw *hw = vpci->vdev.hw;
 
@@ -105,18 +93,18 @@ static void write32(struct virtio_pci *vpci, const struct region *r, uint64_t of
 /* Two 32-bit halves, low first (4.1.3.1). */
 static void write_common64(struct virtio_pci *vpci, uint64_t lo_off, uint64_t val)
 {
-	write32(vpci, &vpci->common, lo_off, (uint32_t)val);
-	write32(vpci, &vpci->common, lo_off + 4, (uint32_t)(val >> 32));
+	write32(vpci, &vpci->at.common, lo_off, (uint32_t)val);
+	write32(vpci, &vpci->at.common, lo_off + 4, (uint32_t)(val >> 32));
 }
 
 static uint8_t vpci_get_status(struct virtio_device *vdev)
 {
-	return read8(to_vpci(vdev), &to_vpci(vdev)->common, COMMON(device_status));
+	return read8(to_vpci(vdev), &to_vpci(vdev)->at.common, COMMON(device_status));
 }
 
 static void vpci_set_status(struct virtio_device *vdev, uint8_t status)
 {
-	write8(to_vpci(vdev), &to_vpci(vdev)->common, COMMON(device_status), status);
+	write8(to_vpci(vdev), &to_vpci(vdev)->at.common, COMMON(device_status), status);
 }
 
 static int vpci_reset(struct virtio_device *vdev)
@@ -145,10 +133,10 @@ static uint64_t vpci_get_features(struct virtio_device *vdev)
 	uint64_t features;
 
 	pthread_mutex_lock(&vpci->lock);
-	write32(vpci, &vpci->common, COMMON(device_feature_select), 0);
-	features = read32(vpci, &vpci->common, COMMON(device_feature));
-	write32(vpci, &vpci->common, COMMON(device_feature_select), 1);
-	features |= (uint64_t)read32(vpci, &vpci->common, COMMON(device_feature)) << 32;
+	write32(vpci, &vpci->at.common, COMMON(device_feature_select), 0);
+	features = read32(vpci, &vpci->at.common, COMMON(device_feature));
+	write32(vpci, &vpci->at.common, COMMON(device_feature_select), 1);
+	features |= (uint64_t)read32(vpci, &vpci->at.common, COMMON(device_feature)) << 32;
 	pthread_mutex_unlock(&vpci->lock);
 	return features;
 }
@@ -157,7 +145,7 @@ static uint64_t known_transport_features(const struct virtio_pci *vpci)
 {
 	uint64_t known = vq_known_features() | 1ULL << VIRTIO_F_ACCESS_PLATFORM;
 
-	if (vpci->common.bytes >= COMMON(queue_notify_data) + 2)
+	if (vpci->at.common.bytes >= COMMON(queue_notify_data) + 2)
 		known |= 1ULL << VIRTIO_F_NOTIF_CONFIG_DATA;
 	return known;
 }
@@ -187,23 +175,23 @@ static int vpci_finalize_features(struct virtio_device *vdev)
 	if (err < 0)
 		return err;
 	pthread_mutex_lock(&vpci->lock);
-	write32(vpci, &vpci->common, COMMON(driver_feature_select), 0);
-	write32(vpci, &vpci->common, COMMON(driver_feature), (uint32_t)vdev->features);
-	write32(vpci, &vpci->common, COMMON(driver_feature_select), 1);
-	write32(vpci, &vpci->common, COMMON(driver_feature), (uint32_t)(vdev->features >> 32));
+	write32(vpci, &vpci->at.common, COMMON(driver_feature_select), 0);
+	write32(vpci, &vpci->at.common, COMMON(driver_feature), (uint32_t)vdev->features);
+	write32(vpci, &vpci->at.common, COMMON(driver_feature_select), 1);
+	write32(vpci, &vpci->at.common, COMMON(driver_feature), (uint32_t)(vdev->features >> 32));
 	pthread_mutex_unlock(&vpci->lock);
 	return 0;
 }
 
 static uint32_t vpci_generation(struct virtio_device *vdev)
 {
-	return read8(to_vpci(vdev), &to_vpci(vdev)->common, COMMON(config_generation));
+	return read8(to_vpci(vdev), &to_vpci(vdev)->at.common, COMMON(config_generation));
 }
 
 static uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
 {
 	struct virtio_pci *vpci = to_vpci(vdev);
-	const struct region *r = &vpci->device;
+	const struct vpci_region *r = &vpci->at.device;
 
 	switch (bytes) {
 	case 1:
@@ -220,7 +208,7 @@ static uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned byte
 static void vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
 {
 	struct virtio_pci *vpci = to_vpci(vdev);
-	const struct region *r = &vpci->device;
+	const struct vpci_region *r = &vpci->at.device;
 
 	switch (bytes) {
 	case 1:
@@ -242,24 +230,24 @@ static void vpci_notify(struct virtqueue *vq)
 {
 	struct virtio_pci *vpci = to_vpci(vq->vdev);
 
-	write16(vpci, &vpci->notify, vq->notify_addr, vq->notify_data);
+	write16(vpci, &vpci->at.notify, vq->notify_addr, vq->notify_data);
 }
 
 /* Caller holds the lock, and INDEX is selected. */
 static int find_notify_addr(struct virtio_pci *vpci, struct virtqueue *vq)
 {
 	struct hw *hw = vpci->vdev.hw;
-	uint64_t off = (uint64_t)vpci->notify_multiplier *
-		       read16(vpci, &vpci->common, COMMON(queue_notify_off));
+	uint64_t off = (uint64_t)vpci->at.notify_multiplier *
+		       read16(vpci, &vpci->at.common, COMMON(queue_notify_off));
 
-	if (off % 2 != 0 || off + 2 > vpci->notify.bytes)
+	if (off % 2 != 0 || off + 2 > vpci->at.notify.bytes)
 		return virtio_fail(&vpci->vdev, -EPROTO,
 			"the doorbell of queue %u is outside the notify structure", vq->index);
 	vq->notify_addr = off;
 	vq->notify_data = vq->index;
 	if (virtio_has_feature(&vpci->vdev, VIRTIO_F_NOTIF_CONFIG_DATA))
-		vq->notify_data = read16(vpci, &vpci->common, COMMON(queue_notify_data));
-	return hw->ops->bar_map(hw, vpci->notify.bar, vpci->notify.off + off, 2);
+		vq->notify_data = read16(vpci, &vpci->at.common, COMMON(queue_notify_data));
+	return hw->ops->bar_map(hw, vpci->at.notify.bar, vpci->at.notify.off + off, 2);
 }
 
 static void enable_queue(struct virtio_pci *vpci, const struct virtqueue *vq)
@@ -267,12 +255,12 @@ static void enable_queue(struct virtio_pci *vpci, const struct virtqueue *vq)
 	struct vq_addresses addr;
 
 	vq_get_addresses(vq, &addr);
-	write16(vpci, &vpci->common, COMMON(queue_size), vq->size);
+	write16(vpci, &vpci->at.common, COMMON(queue_size), vq->size);
 	write_common64(vpci, COMMON(queue_desc_lo), addr.desc);
 	write_common64(vpci, COMMON(queue_driver_lo), addr.driver);
 	write_common64(vpci, COMMON(queue_device_lo), addr.device);
 	/* Last: from here on the device may touch the ring, and only a reset takes that back (4.1.4.3.2). */
-	write16(vpci, &vpci->common, COMMON(queue_enable), 1);
+	write16(vpci, &vpci->at.common, COMMON(queue_enable), 1);
 }
 
 /* The largest power of two that neither the device's size nor MAX exceeds; 0: the queue is not there. */
@@ -294,9 +282,9 @@ static int setup_vq(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 	uint16_t size;
 	int err;
 
-	write16(vpci, &vpci->common, COMMON(queue_select), index);
-	size = choose_size(read16(vpci, &vpci->common, COMMON(queue_size)), max_size);
-	if (size == 0 || read16(vpci, &vpci->common, COMMON(queue_enable)) != 0)
+	write16(vpci, &vpci->at.common, COMMON(queue_select), index);
+	size = choose_size(read16(vpci, &vpci->at.common, COMMON(queue_size)), max_size);
+	if (size == 0 || read16(vpci, &vpci->at.common, COMMON(queue_enable)) != 0)
 		return virtio_fail(&vpci->vdev, -EPROTO, "queue %u is %s", index,
 			size == 0 ? "not there" : "enabled already after a reset");
 	err = vq_create(&vpci->vdev, index, size, info, &vq);
@@ -316,7 +304,7 @@ static int setup_vq(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 static void handle_interrupt(struct virtio_pci *vpci)
 {
 	/* One read: it clears both bits, lowers the line and, on real PCI, waits for the DMA before the interrupt. */
-	uint8_t isr = read8(vpci, &vpci->isr, 0);
+	uint8_t isr = read8(vpci, &vpci->at.isr, 0);
 
 	if (isr & VIRTIO_PCI_ISR_CONFIG)
 		virtio_config_changed(&vpci->vdev);
@@ -428,7 +416,7 @@ static int enable_device(struct virtio_pci *vpci)
 	struct hw *hw = vpci->vdev.hw;
 	int err;
 
-	(void)read8(vpci, &vpci->isr, 0);
+	(void)read8(vpci, &vpci->at.isr, 0);
 	err = hw->ops->bus_master(hw, true);
 	if (err < 0)
 		return virtio_fail(
@@ -473,117 +461,22 @@ static const struct virtio_config_ops vpci_config_ops = {
 	.notify = vpci_notify,
 };
 
-/* Where a structure of TYPE goes, and how much of it there must be. */
-static struct region *region_of(
-	struct virtio_pci *vpci, uint8_t type, uint64_t *min, uint64_t *align)
-{
-	*align = 4;
-	switch (type) {
-	case VIRTIO_PCI_CAP_COMMON_CFG:
-		*min = COMMON_MIN;
-		return &vpci->common;
-	case VIRTIO_PCI_CAP_NOTIFY_CFG:
-		*min = 2;
-		*align = 2;
-		return &vpci->notify;
-	case VIRTIO_PCI_CAP_ISR_CFG:
-		*min = 1;
-		*align = 1;
-		return &vpci->isr;
-	case VIRTIO_PCI_CAP_DEVICE_CFG:
-		*min = DEVICE_MIN;
-		return &vpci->device;
-	default:
-		return NULL; /* 4.1.4.1: to be ignored */
-	}
-}
-
-static bool is_usable(
-	const struct hw *hw, const struct virtio_pci_cap *cap, uint64_t min, uint64_t align)
-{
-	uint64_t off = le32_get(cap->offset), bytes = le32_get(cap->length);
-
-	return cap->bar <= 5 && bytes >= min && off % align == 0 && hw->bar[cap->bar].bytes != 0 &&
-	       off + bytes <= hw->bar[cap->bar].bytes;
-}
-
-/* The first usable instance counts (4.1.4.1); one in an I/O BAR, a system call an access, only where no memory BAR has it. */
-static bool is_better(
-	const struct hw *hw, const struct region *have, const struct virtio_pci_cap *cap)
-{
-	return have->bytes == 0 || (hw->bar[have->bar].is_io && !hw->bar[cap->bar].is_io);
-}
-
-static int take_capability(struct virtio_pci *vpci, uint32_t at)
-{
-	struct hw *hw = vpci->vdev.hw;
-	struct virtio_pci_cap cap;
-	uint64_t min, align;
-	struct region *r;
-	le32 multiplier;
-	int err = hw->ops->cfg_read(hw, at, &cap, sizeof(cap));
-
-	if (err < 0)
-		return err;
-	if (cap.cap_len < sizeof(cap))
-		return 0;
-	r = region_of(vpci, cap.cfg_type, &min, &align);
-	if (r == NULL || !is_usable(hw, &cap, min, align) || !is_better(hw, r, &cap))
-		return 0;
-	if (r == &vpci->notify) {
-		if (cap.cap_len < sizeof(cap) + 4 || at + sizeof(cap) + 4 > PCI_CONFIG_BYTES)
-			return 0;
-		err = hw->ops->cfg_read(hw, at + sizeof(cap), &multiplier, 4);
-		if (err < 0)
-			return err;
-		vpci->notify_multiplier = le32_get(multiplier);
-	}
-	*r = (struct region){
-		.bar = cap.bar, .off = le32_get(cap.offset), .bytes = le32_get(cap.length)};
-	return 0;
-}
-
 /* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the enable bit is written. */
 static int disable_msix(struct hw *hw, uint32_t at)
 {
 	uint8_t control;
-	int err = hw->ops->cfg_read(hw, at + PCI_MSIX_CONTROL + 1, &control, 1);
+	int err;
 
+	if (at == 0)
+		return 0;
+	err = hw->ops->cfg_read(hw, at + PCI_MSIX_CONTROL + 1, &control, 1);
 	if (err < 0 || !(control & PCI_MSIX_ENABLE))
 		return err;
 	control &= (uint8_t)~PCI_MSIX_ENABLE;
 	return hw->ops->cfg_write(hw, at + PCI_MSIX_CONTROL + 1, &control, 1);
 }
 
-/* Walk the capability list, which may loop, lead into the header or past the end: then what was found so far counts. */
-static int walk_capabilities(struct virtio_pci *vpci)
-{
-	struct hw *hw = vpci->vdev.hw;
-	bool seen[PCI_CONFIG_BYTES / 4] = {false};
-	uint8_t status, at, cap[2];
-	int err;
-
-	err = hw->ops->cfg_read(hw, PCI_STATUS, &status, 1);
-	if (err < 0)
-		return err;
-	if (!(status & PCI_STATUS_CAP_LIST))
-		return 0;
-	err = hw->ops->cfg_read(hw, PCI_CAP_LIST, &at, 1);
-	for (at &= 0xfc; err >= 0 && at >= PCI_HEADER_BYTES && !seen[at / 4]; at = cap[1] & 0xfc) {
-		seen[at / 4] = true;
-		err = hw->ops->cfg_read(hw, at, cap, 2);
-		if (err < 0)
-			break;
-		if (cap[0] == PCI_CAP_ID_VENDOR &&
-			at + sizeof(struct virtio_pci_cap) <= PCI_CONFIG_BYTES)
-			err = take_capability(vpci, at);
-		else if (cap[0] == PCI_CAP_ID_MSIX && at + 4U <= PCI_CONFIG_BYTES)
-			err = disable_msix(hw, at);
-	}
-	return err < 0 ? err : 0;
-}
-
-static int map_region(struct hw *hw, struct region *r, uint64_t max)
+static int map_region(struct hw *hw, struct vpci_region *r, uint64_t max)
 {
 	if (r->bytes > max)
 		r->bytes = max;
@@ -594,12 +487,12 @@ static int map_region(struct hw *hw, struct region *r, uint64_t max)
 static int map_regions(struct virtio_pci *vpci)
 {
 	struct hw *hw = vpci->vdev.hw;
-	int err = map_region(hw, &vpci->common, COMMON_MAX);
+	int err = map_region(hw, &vpci->at.common, COMMON_MAX);
 
 	if (err == 0)
-		err = map_region(hw, &vpci->isr, 1);
+		err = map_region(hw, &vpci->at.isr, 1);
 	if (err == 0)
-		err = map_region(hw, &vpci->device, DEVICE_MAX);
+		err = map_region(hw, &vpci->at.device, DEVICE_MAX);
 	return err;
 }
 
@@ -613,14 +506,16 @@ static bool is_removed(struct hw *hw)
 
 static int find_structures(struct virtio_pci *vpci)
 {
-	int err = walk_capabilities(vpci);
+	int err = vpci_find_layout(vpci->vdev.hw, &vpci->at);
 
+	if (err == 0)
+		err = disable_msix(vpci->vdev.hw, vpci->at.msix);
 	if (err < 0)
 		return virtio_fail(&vpci->vdev, err,
 			"its PCI configuration space can't be read: %s",
 			err == -EPERM ? "root is needed, and no kernel lockdown" : strerror(-err));
-	if (vpci->common.bytes == 0 || vpci->notify.bytes == 0 || vpci->isr.bytes == 0 ||
-		vpci->device.bytes == 0) {
+	if (vpci->at.common.bytes == 0 || vpci->at.notify.bytes == 0 || vpci->at.isr.bytes == 0 ||
+		vpci->at.device.bytes == 0) {
 		if (is_removed(vpci->vdev.hw))
 			return virtio_fail(&vpci->vdev, -ENODEV, "the device is gone");
 		return virtio_fail(&vpci->vdev, -EOPNOTSUPP,
@@ -654,8 +549,8 @@ static int register_device(struct virtio_pci *vpci)
 		return err;
 	vpci->vdev.id =
 		(struct virtio_device_id){.device = VIRTIO_ID_BLOCK, .vendor = ids->subvendor};
-	vpci->vdev.config_bytes = (uint32_t)vpci->device.bytes;
-	vpci->vdev.max_vqs = read16(vpci, &vpci->common, COMMON(num_queues));
+	vpci->vdev.config_bytes = (uint32_t)vpci->at.device.bytes;
+	vpci->vdev.max_vqs = read16(vpci, &vpci->at.common, COMMON(num_queues));
 	err = vpci->vdev.hw->ops->irq_mask(vpci->vdev.hw); /* a dead owner may have left it on */
 	if (err < 0)
 		return virtio_fail(
