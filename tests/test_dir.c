@@ -573,9 +573,8 @@ static void tell(struct dir_leaf_disk *d, enum lie lie)
 	case NAME_EMPTY:
 		e->name_bytes = 0;
 		break;
-	case NAME_LONG:
-		((struct dirent_disk *)((uint8_t *)d + le16_get(d->slot[mid] = le16_of(4096 - 24))))
-			->name_bytes = 255;
+	case NAME_LONG: /* there are so few entries that it passes the block's end */
+		e->name_bytes = 255;
 		break;
 	case SLASH:
 		e->name[1] = '/';
@@ -610,7 +609,7 @@ START_TEST(a_lying_leaf_is_refused)
 	char name[32];
 	int err;
 
-	for (unsigned i = 0; i < 21; i++) {
+	for (unsigned i = 0; i < 11; i++) {
 		snprintf(name, sizeof(name), "name-%u", i);
 		ck_assert_int_eq(insert(name, 10 + i, DT_REG), 0);
 	}
@@ -620,6 +619,9 @@ START_TEST(a_lying_leaf_is_refused)
 		last = e.cookie;
 	dir_cursor_put(&c);
 	ck_assert_int_eq(err, -EUCLEAN);
+	/* a lookup of any name meets the entry in the middle first */
+	if (_i != DEAD_BIG && _i != SLASH && _i != ZERO_BYTE && _i != INO_ZERO && _i != KEY_ORDER)
+		ck_assert_int_eq(look("any", &e), -EUCLEAN);
 	if (_i != SLASH && _i != ZERO_BYTE && _i != INO_ZERO) /* of no concern to the others */
 		ck_assert_int_eq(insert("new", 5, DT_REG), -EUCLEAN);
 	cache_put(b);

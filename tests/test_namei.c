@@ -3,6 +3,8 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1183,6 +1185,68 @@ START_TEST(threads_neither_block_each_other_for_ever_nor_break_the_tree)
 }
 END_TEST
 
+enum { DEPTH = 200, ROUNDS = 1000 };
+struct mover { /* moves NAME from DIR into INTO, when told to */
+	uint64_t dir, into;
+	const char *name;
+	atomic_uint *round; /* the number of movers that are ready, over all rounds */
+	int err[ROUNDS];
+};
+
+static void *move_into_the_other(void *arg)
+{
+	struct mover *v = arg;
+	struct fs_thread *t;
+
+	if (fs_thread_open(m.fs, &t) != 0)
+		return NULL;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		atomic_fetch_add(v->round, 1);
+		while (atomic_load(v->round) < 4 * i + 2)
+			sched_yield();
+		v->err[i] = fs_rename(t, v->dir, v->name, v->into, "x", 0);
+		atomic_fetch_add(v->round, 1);
+		while (atomic_load(v->round) < 4 * i + 4)
+			sched_yield();
+		if (v->err[i] == 0 && fs_rename(t, v->into, "x", v->dir, v->name, 0) != 0)
+			v->err[i] = -EIO;
+	}
+	fs_thread_close(t);
+	return t;
+}
+
+/* Each looks for its ancestors before it locks: were they to do so at once, both would go, and hang
+ * below nothing. */
+START_TEST(two_directories_are_not_moved_into_each_other)
+{
+	static struct mover v[2];
+	pthread_t thread[2];
+	atomic_uint round = 0;
+	uint64_t at[2];
+	void *ret;
+
+	for (unsigned k = 0; k < 2; k++) {
+		at[k] = mkdir_in(FS_ROOT_INO, k == 0 ? "first" : "second");
+		for (unsigned i = 0; i < DEPTH; i++) /* a long way up takes time */
+			at[k] = mkdir_in(at[k], "d");
+		v[k].dir = at[k];
+		v[k].name = "mover";
+		v[k].round = &round;
+		v[1 - k].into = mkdir_in(at[k], "mover");
+	}
+	for (unsigned k = 0; k < 2; k++)
+		ck_assert_int_eq(pthread_create(&thread[k], NULL, move_into_the_other, &v[k]), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		ck_assert_int_eq(pthread_join(thread[k], &ret), 0);
+		ck_assert_ptr_nonnull(ret);
+	}
+	for (unsigned i = 0; i < ROUNDS; i++)
+		MUST((v[0].err[i] == 0 && v[1].err[i] == -EINVAL) ||
+			(v[1].err[i] == 0 && v[0].err[i] == -EINVAL));
+	expect_sound(FS_ROOT_INO, FS_ROOT_INO);
+}
+END_TEST
+
 static Suite *namei_suite(void)
 {
 	Suite *s = suite_create("namei");
@@ -1218,6 +1282,7 @@ static Suite *namei_suite(void)
 	tcase_add_checked_fixture(whole, setup, teardown);
 	tcase_add_loop_test(whole, random_operations_match_a_model, 0, 3);
 	tcase_add_test(whole, threads_neither_block_each_other_for_ever_nor_break_the_tree);
+	tcase_add_test(whole, two_directories_are_not_moved_into_each_other);
 	suite_add_tcase(s, whole);
 	return s;
 }
