@@ -673,9 +673,10 @@ int session_open(struct fs *fs, struct blockdev *dev, const char *dir,
 	if (res < 0) {
 		if (res == -ENOMEM)
 			snprintf(err, err_bytes,
-				"no DMA memory: %u workers need %u MiB of hugepages; raise "
-				"vm.nr_hugepages",
-				s->nr_workers, s->nr_workers * SLOT_BYTES >> 20);
+				"not enough hugepages: the workers' slots want %u more, %u at "
+				"least; "
+				"raise vm.nr_hugepages, or lower workers=, slots= or cache=",
+				s->nr_workers * s->want_slots, s->nr_workers);
 		goto fail;
 	}
 	res = make_fuse_session(s, opts);

@@ -31,7 +31,7 @@ struct session_opts {
 struct session_stats { /* of one worker */
 	uint64_t requests;
 	uint64_t sleeps;
-	uint64_t no_slot; /* times that requests had to wait for a free slot */
+	uint64_t no_slot; /* times that it looked for a request and had no slot for one */
 };
 
 /* Mount FS at DIR, and serve it. On success INIT is answered and the workers run. On failure ERR has one line. */
