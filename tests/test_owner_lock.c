@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include "owner_lock.h"
 
-#define ROUNDS     60
-#define OWNER_ADDS 20000U
-#define GUEST_ADDS 2000U
+#define ROUNDS     40
+#define OWNER_ADDS 5000U
+#define GUEST_ADDS 500U
 
 static struct owner_lock lock;
 static unsigned long counter; /* plain: two inside at once lose an addition */
@@ -65,7 +65,7 @@ START_TEST(sharing_waits_until_the_owner_is_out)
 	counter = 0;
 	owner_lock(&lock);
 	pthread_create(&thread, NULL, guest, NULL);
-	for (int i = 0; i < 1000000; i++)
+	for (int i = 0; i < 100000; i++)
 		ck_assert_uint_eq(*(volatile unsigned long *)&counter, 0);
 	owner_unlock(&lock);
 	pthread_join(thread, NULL);
