@@ -14,7 +14,7 @@
 #include <time.h>
 #include "vblk.h"
 
-#define SPIN_US    50U
+#define SPIN_US    100U /* about what a sleep and its interrupt cost: at worst twice the best */
 #define NAP_MIN_US 20U
 #define NAP_MAX_US 1000U
 
