@@ -37,6 +37,7 @@ TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts
 UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
 
+.DEFAULT_GOAL := all
 all: $(PROGRAMS:%=$(O)/%) $(O)/umount.fuse.vblkfs
 tools: $(TOOLS)
 

@@ -137,7 +137,7 @@ static int check_free(const struct pci_disk *d, bool force, int *guard, const st
 	*guard = -1;
 	if (d->block[0] == '\0')
 		return 0;
-	*guard = holders_lock(d->block);
+	*guard = holders_lock(d->block); /* readers, like the probe below, are not kept out */
 	in_use = holders_of(d->block, why, sizeof(why));
 	if (in_use < 0)
 		err = fail(m, in_use, "%s: cannot find out who uses %s: %s", d->address, d->block,

@@ -205,5 +205,7 @@ int holders_lock(const char *block)
 
 	snprintf(path, sizeof(path), "/dev/%s", block);
 	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	return fd;
 }

@@ -303,14 +303,14 @@ static int fail(char *err, size_t err_bytes, int code, const char *path, const c
 	return code;
 }
 
-/* A block device is opened O_EXCL: refused while it is mounted or otherwise held. */
+/* A block device that will be written is opened O_EXCL: refused while it is mounted or otherwise held. */
 static int open_locked(const char *path, bool read_only, char *err, size_t err_bytes)
 {
 	struct stat st;
 	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	int fd;
 
-	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+	if (!read_only && stat(path, &st) == 0 && S_ISBLK(st.st_mode))
 		flags |= O_EXCL;
 	fd = open(path, flags);
 	if (fd < 0)

@@ -151,6 +151,7 @@ int mem_disk_open(uint64_t nr_sectors, struct blockdev **out)
 	disk->dev.ops = &mem_ops;
 	disk->nr_sectors = nr_sectors;
 	/* Pages that are never written are never there: tests use disks of many GiB. */
+	/* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS asks for */
 	disk->bytes = mmap(NULL, nr_sectors * SECTOR_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (disk->bytes == MAP_FAILED) {
