@@ -144,6 +144,8 @@ static const struct blockdev_ops mem_ops = {
 
 int mem_disk_open(uint64_t nr_sectors, struct blockdev **out)
 {
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	const size_t bytes = nr_sectors * SECTOR_BYTES;
 	struct mem_disk *disk = calloc(1, sizeof(*disk));
 
 	if (disk == NULL)
@@ -152,8 +154,7 @@ int mem_disk_open(uint64_t nr_sectors, struct blockdev **out)
 	disk->nr_sectors = nr_sectors;
 	/* Pages that are never written are never there: tests use disks of many GiB. */
 	/* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS asks for */
-	disk->bytes = mmap(NULL, nr_sectors * SECTOR_BYTES, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	disk->bytes = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (disk->bytes == MAP_FAILED) {
 		free(disk);
 		return -ENOMEM;
