@@ -171,7 +171,7 @@ START_TEST(positions_are_sectors_of_512_whatever_the_block) /* BI1 */
 END_TEST
 
 START_TEST(
-	fields_are_read_only_where_their_feature_is_offered) /* CF2, FE2, BI3: each bit masked; the model checks */
+	fields_are_read_only_where_their_feature_is_offered) /* CF2, CF4, FE2, BI3: each bit masked; the model checks */
 {
 	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
 	r.cfg.blk.size_max = 65536;

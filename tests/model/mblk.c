@@ -249,19 +249,20 @@ static void check_segments(struct model *m, struct m_req *req, uint64_t out, uin
 {
 	uint64_t at = 0;
 	uint32_t size_max = m_offered(m, VIRTIO_BLK_F_SIZE_MAX) ? m->cfg.blk.size_max : 0;
+	uint32_t nr_data = 0;
 	uint32_t seg_max = m->cfg.blk.seg_max != 0 ? m->cfg.blk.seg_max : 1;
 
 	for (unsigned i = 0; i < req->nr_segs; i++) {
 		uint64_t end = at + req->seg[i].bytes;
 
 		if (end > 16 && at < out + in - 1) {
-			req->pub.nr_data_desc++;
+			nr_data++;
 			if (size_max != 0 && req->seg[i].bytes > size_max)
 				broken(m, req, "BI6: a segment larger than size_max");
 		}
 		at = end;
 	}
-	if (m_offered(m, VIRTIO_BLK_F_SEG_MAX) && req->pub.nr_data_desc > seg_max)
+	if (m_offered(m, VIRTIO_BLK_F_SEG_MAX) && nr_data > seg_max)
 		broken(m, req, "BI6: more segments than seg_max");
 }
 

@@ -150,7 +150,6 @@ void mdma_free(struct hw *hw, void *mem, size_t bytes)
 	struct m_alloc *a;
 
 	m_lock(m);
-	m_trace(m, MODEL_DMA_FREE, true, 0, 0, bytes, 0);
 	a = mem == NULL ? NULL : alloc_at(m, mem);
 	if (a == NULL || a->mem != mem || a->bytes != bytes) {
 		m_violation(m, "dma_free of %zu bytes that were not allocated so", bytes);

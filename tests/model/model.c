@@ -43,7 +43,6 @@ void m_trace(struct model *m, enum model_region region, bool write, int bar, int
 		.bytes = (uint8_t)bytes,
 		.off = off,
 		.value = value,
-		.queue = m->queue_select,
 	};
 }
 
@@ -193,7 +192,6 @@ static int bus_master(struct hw *hw, bool on)
 
 	m_lock(m);
 	m_tick(m);
-	m_trace(m, MODEL_BUS_MASTER, true, 0, 0, 0, on);
 	if (m_fails(m) || (on && m->cfg.bus_master_stuck))
 		err = -EIO;
 	else
@@ -530,16 +528,6 @@ bool model_is_bus_master(const struct model *m)
 size_t model_dma_live(const struct model *m)
 {
 	return m->dma_live;
-}
-
-void *model_memory(struct model *m, uint64_t addr, size_t bytes)
-{
-	void *p;
-
-	m_lock(m);
-	p = mdma_host(m, addr, bytes);
-	m_unlock(m);
-	return p;
 }
 
 void model_reopen(struct model *m)

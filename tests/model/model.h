@@ -44,11 +44,10 @@ struct model_config { /* start from model_defaults() */
 	unsigned nr_caps;
 	struct hw_bar bar[6];
 	uint32_t notify_multiplier;
-	bool shared_notify;   /* every queue_notify_off is 0 */
-	bool odd_notify_data; /* queue_notify_data is not the queue's index */
-	bool msix_left_on;    /* by a former owner */
-	uint32_t
-		config_space_limit; /* bytes that may be read; 0: 256 (an unprivileged reader sees 64) */
+	bool shared_notify;          /* every queue_notify_off is 0 */
+	bool odd_notify_data;        /* queue_notify_data is not the queue's index */
+	bool msix_left_on;           /* by a former owner */
+	uint32_t config_space_limit; /* bytes that can be read; 0: all. Without privilege: 64 */
 	bool no_irq;
 	bool stale_irq; /* a former owner left the line raised */
 	bool iommu_translates;
@@ -68,9 +67,8 @@ struct model_config { /* start from model_defaults() */
 		char serial[VIRTIO_BLK_ID_BYTES];
 	} blk;
 
-	unsigned reset_delay;       /* reads of device_status before it shows 0 */
-	unsigned queue_reset_delay; /* likewise of queue_reset */
-	bool status_stuck;          /* a reset never ends (a function reset does) */
+	unsigned reset_delay; /* reads of device_status before it shows 0 */
+	bool status_stuck;    /* a reset never ends (a function reset does) */
 	bool refuse_features_ok;
 	bool bus_master_stuck; /* can't be set */
 	bool no_function_reset;
@@ -80,11 +78,12 @@ struct model_config { /* start from model_defaults() */
 	uint64_t seed;
 	bool hold;       /* complete only what model_complete() names */
 	bool poll_rings; /* the device asks for no kicks while it is awake */
-	unsigned
-		run_on_polls; /* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: never */
+	/* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: none does. */
+	unsigned run_on_polls;
 	bool spurious_irqs; /* raise the line without a cause now and then */
-	bool garbage_bars;     /* BARs are memory with random content, capabilities may lead anywhere into them */
 	bool lose_irqs;     /* the line never goes up */
+	/* BARs are memory with random content, and capabilities may lead anywhere into them. */
+	bool garbage_bars;
 
 	/* Called before a request is completed; may change status, used_len, hold and the rest of struct model_req. */
 	void (*on_complete)(struct model_req *req, void *arg);
@@ -96,7 +95,6 @@ struct model_config { /* start from model_defaults() */
 struct model_req { /* as the device sees it */
 	uint16_t queue, head;
 	unsigned nr_desc; /* with header and status; those of an indirect table too */
-	unsigned nr_data_desc;
 	bool indirect;
 	uint32_t type;
 	uint64_t sector;
@@ -110,8 +108,8 @@ struct model_req { /* as the device sees it */
 	uint32_t used_id; /* head, unless the test lies */
 };
 
-void model_defaults(
-	struct model_config *cfg); /* all that QEMU offers, one queue of 256, 8 MiB, INLINE */
+/* What QEMU offers, one queue of 256, 8 MiB, MODEL_INLINE. */
+void model_defaults(struct model_config *cfg);
 struct model *model_create(const struct model_config *cfg);
 void model_destroy(struct model *m); /* after the driver's hw->ops->close() */
 struct hw *model_hw(struct model *m);
@@ -130,11 +128,9 @@ enum model_region {
 	MODEL_NOTIFY,
 	MODEL_ISR,
 	MODEL_DEVICE,
-	MODEL_ELSEWHERE,  /* a BAR, outside all structures */
-	MODEL_MAP,        /* bar_map: off in the BAR, value is the length */
-	MODEL_IRQ,        /* off 0 masked, 1 unmasked, 2 irq_wait returned 1 */
-	MODEL_BUS_MASTER, /* value: on */
-	MODEL_DMA_FREE,   /* off: bytes */
+	MODEL_ELSEWHERE, /* a BAR, outside all structures */
+	MODEL_MAP,       /* bar_map: off in the BAR, value is the length */
+	MODEL_IRQ,       /* off 0 masked, 1 unmasked, 2 irq_wait returned 1 */
 };
 struct model_access {
 	enum model_region region;
@@ -143,7 +139,6 @@ struct model_access {
 	uint8_t bytes;
 	uint64_t off;
 	uint64_t value;
-	uint16_t queue; /* queue_select at that time, for MODEL_COMMON */
 };
 size_t model_trace_len(const struct model *m);
 const struct model_access *model_trace(const struct model *m, size_t i);
@@ -160,9 +155,6 @@ struct model_stat {
 	unsigned kicks_empty;    /* with nothing new on that ring */
 	unsigned irqs;           /* the line went up */
 	unsigned isr_reads;
-	unsigned completed;
-	unsigned resets;
-	unsigned max_inflight;
 	unsigned max_chain; /* longest descriptor list */
 	uint64_t slept_us;  /* by sleep_us() */
 };
@@ -178,14 +170,10 @@ unsigned model_inflight(struct model *m); /* exposed, not completed; all queues 
 uint16_t model_head_in_flight(struct model *m, unsigned queue, unsigned index);
 uint16_t model_queue_size_set(const struct model *m, unsigned queue);
 bool model_irq_masked(const struct model *m);
-void model_clear_isr(
-	struct model *m); /* as a read of it would: for tests without the driver's thread */
+void model_clear_isr(struct model *m); /* as the driver's thread would, by reading it */
 bool model_is_bus_master(const struct model *m);
 size_t model_dma_live(const struct model *m); /* bytes allocated by the driver */
-void *model_memory(struct model *m, uint64_t addr,
-	size_t bytes); /* by the device's address; NULL: not the driver's to give */
-void model_reopen(
-	struct model *m); /* after close(): the function may be opened again, as it was left */
+void model_reopen(struct model *m); /* after close(): it may be opened again, as it was left */
 
 /* Give the device time: serve every queue once. How many requests were completed. */
 unsigned model_run(struct model *m);
@@ -199,18 +187,17 @@ void model_complete_at(struct model *m, enum model_moment moment);
 
 /* The device's disk. The volatile cache, if any, is the disk's current content. */
 uint8_t *model_disk(struct model *m);
-void model_power_cut(struct
-	model *m); /* lose, sector by sector, some or all that was not flushed; also resets the device */
+/* Lose, sector by sector, some of what was not flushed, or all; and reset the device. */
+void model_power_cut(struct model *m);
 void model_lose_all_on_cut(struct model *m, bool all);
 
 /* The device's side of things that change. */
-void model_set_capacity(struct model *m, uint64_t sectors,
-	bool interrupt);         /* within the first capacity, or read as zeros */
-void model_irq(struct model *m); /* spurious */
+void model_set_capacity(struct model *m, uint64_t sectors, bool interrupt);
+void model_irq(struct model *m);                         /* spurious */
 void model_merge_irq(struct model *m, uint8_t isr_bits); /* for several causes at once */
-void model_left_live(struct model *m); /* by a former owner: DRIVER_OK, garbage in the registers */
-void model_needs_reset(struct model *m); /* NEEDS_RESET and a config interrupt */
-void model_remove(struct model *m);      /* surprise removal: all ones from now on */
+void model_left_live(struct model *m);                   /* at DRIVER_OK, by a former owner */
+void model_needs_reset(struct model *m);                 /* and a config interrupt */
+void model_remove(struct model *m); /* surprise removal: all ones from now on */
 
 /* Hostile: write to the used ring past all rules. */
 void model_push_used(struct model *m, unsigned queue, uint32_t id, uint32_t len);

@@ -126,14 +126,11 @@ int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len)
 		err = -EIO;
 		goto out;
 	}
-	for (uint32_t i = 0; i < len; i++) {
-		uint8_t *p = m->space + (off + i) % 256;
-		uint8_t change = *p ^ bytes[i];
+	for (uint32_t i = 0; i < len && off + i < 256; i++) {
+		uint8_t *p = m->space + off + i;
+		uint8_t may = m->cfg.garbage_bars ? 0x80 : m->space_may_clear[off + i];
 
-		if (m->cfg.garbage_bars && change == 0x80) /* perhaps it looked like MSI-X */
-			*p = bytes[i];
-		else if (off + i >= 256 || (change & ~m->space_may_clear[off + i]) != 0 ||
-			(change & bytes[i]) != 0)
+		if (may == 0 || (*p & ~may) != (bytes[i] & ~may) || (bytes[i] & ~*p) != 0)
 			m_violation(m, "PC8: configuration space byte 0x%x written", off + i);
 		else
 			*p = bytes[i];

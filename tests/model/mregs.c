@@ -137,12 +137,6 @@ static struct m_queue *selected(struct model *m)
 
 /* Device status */
 
-static void finish_reset(struct model *m)
-{
-	mregs_reset(m);
-	m->stat.resets++;
-}
-
 static uint8_t read_status(struct model *m)
 {
 	m->features_ok_unread = false;
@@ -153,18 +147,18 @@ static uint8_t read_status(struct model *m)
 			m->reset_left--;
 			return m->status;
 		}
-		finish_reset(m);
+		mregs_reset(m);
 	}
 	return m->status;
 }
 
+/* What somebody here can serve: the driver does so far without packed rings, IN_ORDER, NOTIFICATION_DATA and RING_RESET. */
 static const uint8_t known_bits[] = {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX,
 	VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH,
 	VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_DISCARD,
 	VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_F_LIFETIME, VIRTIO_BLK_F_SECURE_ERASE,
 	VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_F_VERSION_1,
-	VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_NOTIFICATION_DATA,
-	VIRTIO_F_NOTIF_CONFIG_DATA, VIRTIO_F_RING_RESET};
+	VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_NOTIF_CONFIG_DATA};
 
 static bool is_known(unsigned bit)
 {
@@ -276,20 +270,6 @@ static bool is_address(uint64_t off)
 	return off >= COMMON(queue_desc_lo) && off <= COMMON(queue_device_hi);
 }
 
-static uint16_t read_queue_reset(struct m_queue *q)
-{
-	if (q->reset_reg == 0)
-		return 0;
-	if (q->reset_left > 0) {
-		q->reset_left--;
-		return 1;
-	}
-	mring_disable(q);
-	q->reset_reg = 0;
-	q->may_reenable = true;
-	return 0;
-}
-
 static uint32_t read_queue(struct model *m, uint64_t off)
 {
 	struct m_queue *q = selected(m);
@@ -311,10 +291,9 @@ static uint32_t read_queue(struct model *m, uint64_t off)
 		if (!m_negotiated(m, VIRTIO_F_NOTIF_CONFIG_DATA))
 			m_violation(m, "RF6: queue_notify_data read without NOTIF_CONFIG_DATA");
 		return notify_data(q);
-	default: /* queue_reset */
-		if (!m_negotiated(m, VIRTIO_F_RING_RESET))
-			m_violation(m, "RF7: queue_reset read without RING_RESET");
-		return read_queue_reset(q);
+	default:
+		m_violation(m, "VQ2: queue_reset read without RING_RESET");
+		return 0;
 	}
 }
 
@@ -322,7 +301,7 @@ static void check_queue_write(struct model *m, const struct m_queue *q)
 {
 	if ((m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
 		m_violation(m, "IN1: queue %u set up before FEATURES_OK", q->index);
-	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && !q->may_reenable)
+	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
 		m_violation(m, "IN1: queue %u set up after DRIVER_OK", q->index);
 	if (q->enabled)
 		m_violation(m, "PC10: queue %u set up after it was enabled", q->index);
@@ -349,14 +328,6 @@ static void write_queue_size(struct m_queue *q, uint16_t val)
 		q->size = val;
 }
 
-static void write_queue_reset(struct m_queue *q, uint16_t val)
-{
-	if (!m_negotiated(q->m, VIRTIO_F_RING_RESET) || val != 1 || !q->enabled)
-		m_violation(q->m, "PC13: %u written to queue_reset of queue %u", val, q->index);
-	q->reset_reg = 1;
-	q->reset_left = q->m->cfg.queue_reset_delay;
-}
-
 static void write_queue(struct model *m, uint64_t off, uint32_t val)
 {
 	struct m_queue *q = selected(m);
@@ -364,10 +335,6 @@ static void write_queue(struct model *m, uint64_t off, uint32_t val)
 	if (q == NULL) {
 		m_violation(m, "PC14: register 0x%lx of queue %u written, which is not there",
 			(long)off, m->queue_select);
-		return;
-	}
-	if (off == COMMON(queue_reset)) {
-		write_queue_reset(q, (uint16_t)val);
 		return;
 	}
 	check_queue_write(m, q);
@@ -495,22 +462,19 @@ static struct m_queue *notified(struct model *m, uint64_t off, uint16_t data)
 
 static void notify_write(struct model *m, uint64_t off, unsigned bytes, uint32_t val)
 {
-	bool with_data = m_negotiated(m, VIRTIO_F_NOTIFICATION_DATA);
 	struct m_queue *q = notified(m, off, (uint16_t)val);
 
 	check_state(m, true);
-	if (bytes != (with_data ? 4 : 2))
-		m_violation(m, "NT2 NT4: a kick of %u bytes", bytes);
+	if (bytes != 2)
+		m_violation(m, "NT4: a kick of %u bytes", bytes);
 	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) == 0)
 		m_violation(m, "IN4: kick before DRIVER_OK");
 	else if (!m->bus_master)
 		m_violation(m, "kick with bus mastering off");
 	else if (q == NULL)
 		m_violation(m, "PC15 NT3: kick 0x%x at 0x%lx fits no queue", val, (long)off);
-	else if (!q->enabled || q->reset_reg != 0)
+	else if (!q->enabled)
 		m_violation(m, "kick of queue %u, which is not enabled", q->index);
-	else if (with_data && val >> 16 != q->shadow_idx)
-		m_violation(m, "NT2: kick 0x%x when avail.idx is %u", val, q->shadow_idx);
 	else if ((m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0)
 		mring_kick(q);
 }
@@ -657,8 +621,6 @@ void mregs_reset(struct model *m)
 
 		mring_disable(q);
 		q->max = q->size = m->cfg.queue_size[i];
-		q->reset_reg = 0;
-		q->may_reenable = false;
 	}
 	m->status = 0;
 	m->reset_pending = false;

@@ -294,7 +294,6 @@ static void expose(struct m_queue *q, uint16_t idx)
 {
 	const le16 *slot = &q->avail->ring[idx % q->size];
 	struct m_req *req = calloc(1, sizeof(*req));
-	unsigned inflight;
 
 	DL_APPEND(q->reqs, req);
 	req->pub.queue = q->index;
@@ -310,9 +309,6 @@ static void expose(struct m_queue *q, uint16_t idx)
 		mblk_parse(q->m, req);
 	req->desc_hash = desc_hash(q, req);
 	req->data_hash = data_hash(req);
-	inflight = model_inflight(q->m);
-	if (inflight > q->m->stat.max_inflight)
-		q->m->stat.max_inflight = inflight;
 }
 
 static void stored_avail_idx(struct m_queue *q)
@@ -536,7 +532,6 @@ static void log_done(struct model *m, const struct model_req *req)
 		m->done = realloc(m->done, m->done_room * sizeof(*m->done));
 	}
 	m->done[m->nr_done++] = *req;
-	m->stat.completed++;
 }
 
 /* False: it stays. */
@@ -630,7 +625,7 @@ static bool is_serving(const struct m_queue *q)
 {
 	const struct model *m = q->m;
 
-	return q->enabled && q->reset_reg == 0 && (m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 &&
+	return q->enabled && (m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 &&
 	       (m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0 && m->bus_master && !m->gone &&
 	       !m->reset_pending;
 }

@@ -31,7 +31,7 @@ struct m_req {
 	unsigned nr_segs, seg_room;
 	uint64_t desc_hash, data_hash;
 	uint8_t *status; /* where it is */
-	bool past_end; /* of a disk that shrank: it fails */
+	bool past_end;   /* of a disk that shrank: it fails */
 	uint64_t covers; /* a flush: the writes that were done when it was exposed */
 };
 
@@ -39,11 +39,9 @@ struct m_queue {
 	struct model *m;
 	uint16_t index;
 	/* registers */
-	uint16_t max, size, enabled, reset_reg;
+	uint16_t max, size, enabled;
 	uint32_t addr[6];
 	uint8_t addr_written; /* bit i: addr[i] since reset */
-	unsigned reset_left;
-	bool may_reenable; /* was reset by queue_reset */
 	/* while enabled */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
@@ -71,7 +69,7 @@ struct m_announced { /* a store of the device, and what stood there before */
 	uint64_t seq;
 };
 #define M_ANNOUNCED 1024
-#define M_ECHO	    4096
+#define M_ECHO      4096
 
 struct m_alloc {
 	struct m_alloc *next;
