@@ -21,7 +21,6 @@ struct virtqueue {
 	uint16_t size; /* entries */
 	char name[16];
 	void (*callback)(struct virtqueue *vq);
-	void *priv;           /* the driver's */
 	uint64_t notify_addr; /* the transport's, these two */
 	uint16_t notify_data;
 	bool broken; /* the device broke the ring's rules: nothing more comes out */
