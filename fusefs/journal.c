@@ -24,6 +24,8 @@
 #define TX_SPARE \
 	8U /* blocks of a transaction beyond those of its handles: the superblock, the commit record, revokes */
 
+#define TX_MAX_LEAST UINT64_C(192) /* blocks; more than any handle asks for */
+
 struct run {                /* blocks of the ring that are written together */
 	struct blk_req req; /* first */
 	struct journal *j;
@@ -417,8 +419,8 @@ static uint32_t tx_max(const struct journal *j)
 		share - div_up(share, JOURNAL_TAGS) - div_up(share, JOURNAL_REVOKES) - TX_SPARE;
 	uint64_t by_cache = cache_max_blocks(j->fs) / 4;
 
-	if (by_cache < 2 * TX_JOIN_NAMES)
-		by_cache = 2 * TX_JOIN_NAMES;
+	if (by_cache < TX_MAX_LEAST)
+		by_cache = TX_MAX_LEAST;
 	return (uint32_t)(by_ring < by_cache ? by_ring : by_cache);
 }
 

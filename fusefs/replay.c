@@ -14,6 +14,7 @@
 #include "journal.h"
 
 #define WINDOW_BLOCKS 256U
+#define WINDOW_BYTES  ((size_t)WINDOW_BLOCKS * BLOCK_BYTES)
 
 struct image { /* of the transactions taken, in the ring's order */
 	uint64_t block;
@@ -382,11 +383,14 @@ static int replay(struct replay *r)
 
 static void free_lists(struct replay *r)
 {
-	struct last *last, *tmp;
+	struct last *last = r->last;
 
-	HASH_ITER (hh, r->last, last, tmp) {
-		HASH_DEL(r->last, last);
+	HASH_CLEAR(hh, r->last);
+	while (last != NULL) {
+		struct last *next = last->hh.next;
+
 		free(last);
+		last = next;
 	}
 	free(r->images.v);
 	free(r->revokes.v);
@@ -402,7 +406,7 @@ int tx_replay(struct fs_thread *t)
 	r->fs = t->fs;
 	r->t = t;
 	r->ring = t->fs->journal_blocks - 1;
-	r->window = blk_dma_alloc(t->fs->dev, WINDOW_BLOCKS * BLOCK_BYTES);
+	r->window = blk_dma_alloc(t->fs->dev, WINDOW_BYTES);
 	if (r->window == NULL)
 		goto free_replay;
 	err = replay(r);
@@ -410,7 +414,7 @@ int tx_replay(struct fs_thread *t)
 		syslog(LOG_ERR, "%s: cannot replay the journal: %s", t->fs->disk_name,
 			strerror(-err));
 	free_lists(r);
-	blk_dma_free(t->fs->dev, r->window, WINDOW_BLOCKS * BLOCK_BYTES);
+	blk_dma_free(t->fs->dev, r->window, WINDOW_BYTES);
 free_replay:
 	free(r);
 	return err;

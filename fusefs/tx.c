@@ -87,6 +87,7 @@ static void wait_change(struct txs *txs, struct fs_thread *t)
 	struct waiter w = {.next = txs->waiters, .q = t->q};
 	struct waiter **at;
 
+	/* cppcheck-suppress autoVariables ; taken out below */
 	txs->waiters = &w;
 	pthread_mutex_unlock(&txs->lock);
 	(void)blk_wait(t->q, -1);

@@ -250,6 +250,15 @@ START_TEST(the_committed_sequence_rises_to_what_was_synced)
 }
 END_TEST
 
+static uint64_t world_at_home(unsigned i)
+{
+	const uint8_t *block = cut_disk_bytes(w.disk) + w.block[i] * BLOCK_BYTES;
+	uint64_t value;
+
+	memcpy(&value, block + sizeof(struct block_head), sizeof(value));
+	return value;
+}
+
 /* The transaction that is being committed keeps what it was given, though its blocks are changed again before they are copied. */
 START_TEST(a_change_after_the_close_is_not_in_the_commit)
 {
@@ -284,6 +293,54 @@ START_TEST(a_change_after_the_close_is_not_in_the_commit)
 	ck_assert_uint_eq(world_get(&after, 1), 1);
 	ck_assert_int_eq(world_unmount(&after), 0);
 	world_close(&after);
+}
+END_TEST
+
+/* Commit what H did; another handle is open before that is done. */
+static void commit_and_begin(struct tx_handle *h, struct buf *held, struct async *a)
+{
+	uint64_t sequence = tx_sequence(h);
+
+	world_put(h, &w, 0, sequence); /* block 0 is HELD */
+	tx_end(h);
+	pthread_mutex_lock(&held->join_lock); /* the commit comes as far as here */
+	tx_sync(w.t, UINT64_MAX, &a->s);
+	do {
+		ck_assert_int_eq(tx_begin(w.t, WORLD_BLOCKS, 0, h), 0);
+		if (tx_sequence(h) == sequence)
+			tx_end(h);
+	} while (h->tx == NULL);
+}
+
+/* What a checkpoint brings home is what was committed, also of a block that an open handle has changed since. Round R changes
+ * block R, last committed before the first round, and the ring becomes half full in one of the rounds. */
+START_TEST(a_checkpoint_takes_no_change_that_is_not_committed)
+{
+	struct tx_handle h;
+	struct buf *held;
+
+	for (unsigned i = 0; i < WORLD_BLOCKS; i++)
+		ck_assert_int_eq(world_set(&w, i, 1), 0);
+	ck_assert_int_eq(world_sync(&w), 0);
+	ck_assert_int_eq(cache_get(w.t, w.block[0], BT_SYMLINK, WORLD_OWNER, &held), 0);
+	ck_assert_int_eq(tx_begin(w.t, WORLD_BLOCKS, 0, &h), 0);
+	for (unsigned round = 1; round < 25; round++) {
+		struct async a = {.s.done = async_done};
+
+		for (unsigned i = 32; i < WORLD_BLOCKS; i++)
+			world_put(&h, &w, i, round);
+		commit_and_begin(&h, held, &a);
+		world_put(&h, &w, round, 100);
+		pthread_mutex_unlock(&held->join_lock);
+		await(&a);
+		sleep_ms(5);
+		ck_assert_uint_le(world_at_home(round), 1);
+	}
+	tx_end(&h);
+	for (unsigned i = 0; i < 2000 && world_at_home(31) == 0; i++)
+		sleep_ms(1);
+	ck_assert_uint_eq(world_at_home(31), 1); /* there was a checkpoint */
+	cache_put(held);
 }
 END_TEST
 
@@ -483,6 +540,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, a_change_is_committed_by_itself_in_time);
 	tcase_add_test(tc, the_committed_sequence_rises_to_what_was_synced);
 	tcase_add_test(tc, a_change_after_the_close_is_not_in_the_commit);
+	tcase_add_test(tc, a_checkpoint_takes_no_change_that_is_not_committed);
 	tcase_add_test(tc, contents_are_durable_before_the_metadata_that_names_them);
 	tcase_add_test(tc, threads_that_change_and_sync_at_once_lose_nothing_and_mix_nothing);
 	tcase_add_test(tc, who_waits_when_the_mount_is_shut_is_told);
