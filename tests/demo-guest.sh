@@ -1,5 +1,5 @@
 #!/bin/bash
-# demo-guest.sh WORK - the demo's part inside the guest. WORK holds root/ (what make install made) and modules.tar.
+# demo-guest.sh WORK - the demo's part inside the guest. WORK/root is what make install made; vda holds include/ and modules.tar.
 #
 # Every command is shown as a user would type it, then run; one that fails ends the demo.
 work=$1
@@ -40,15 +40,16 @@ prepare() {
 	cp -a "$work/root/." /
 	mkdir -p /mnt /srv
 	mount /dev/vda /srv || fail "vda cannot be mounted"
-	cp "$work/modules.tar" /srv/ # out of 9p, so that it does not slow down what is shown
+	mount --bind /srv/include /usr/include
+	touch /srv/modules.tar # a time with nanoseconds
 }
 
 prepare
 say "Debian's kernel $(uname -r) with two virtio disks. vda is in use; vdb is spare."
 run "vblkctl list"
-run_refused "vblkctl bind 0000:00:04.0"
 
 say "Give the spare disk to user space, make a filesystem on it, mount it."
+run_refused "vblkctl bind 0000:00:04.0"
 run "vblkctl bind $disk"
 run "mkfs.vblkfs -L demo $disk"
 run "mount -t fuse.vblkfs $disk /mnt"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # the driver on disks of every kind: queues, ring sizes, features, block sizes, read-only
-# guest: --smp 2 --timeout 300
+# guest: --smp 2 --timeout 900
 # disk: 256M,num-queues=1
 # disk: 256M,num-queues=2,queue-size=1024
 # disk: 256M,num-queues=4
