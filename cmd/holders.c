@@ -1,4 +1,5 @@
-/* holders.c - three ways to hold a disk: the kernel's holders (md, LVM, dm), mounts and swap, and plain open files.
+/* holders.c - the ways to hold a disk: the kernel's holders (md, LVM, dm), loop devices, mounts and
+ * swap, and plain open files.
  *
  * The last are found in /proc/PID/fd, which needs root to be complete; bind asks for root anyway. */
 #include <dirent.h>
@@ -119,6 +120,31 @@ static bool is_one_of(const struct stat *st, const struct part *parts, int n, in
 	return false;
 }
 
+/* A loop device opens its disk inside the kernel, where no process shows it. */
+static int looped(const struct part *parts, int n, char *out, size_t bytes)
+{
+	struct dirent *e;
+	DIR *dir = opendir("/sys/class/block");
+	int found = 0;
+
+	if (dir == NULL)
+		return -errno;
+	while (!found && (e = readdir(dir)) != NULL) {
+		char path[256];
+		struct stat st;
+		int which;
+
+		if (sysfs_read(path, sizeof(path), "/sys/class/block/%s/loop/backing_file",
+			    e->d_name) < 0 ||
+			stat(path, &st) < 0 || !is_one_of(&st, parts, n, &which))
+			continue;
+		snprintf(out, bytes, "%s is held by %s", parts[which].name, e->d_name);
+		found = 1;
+	}
+	closedir(dir);
+	return found;
+}
+
 static bool process_has_open(const char *pid, const struct part *parts, int n, int *which)
 {
 	char path[64];
@@ -178,6 +204,8 @@ int holders_of(const char *block, char *out, size_t bytes)
 		if (found == 0)
 			found = held_by_kernel(&parts[i], out, bytes);
 	}
+	if (found == 0)
+		found = looped(parts, n, out, bytes);
 	if (found == 0)
 		found = opened(parts, n, out, bytes);
 	free(parts);
