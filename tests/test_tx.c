@@ -252,10 +252,12 @@ END_TEST
 
 static uint64_t world_at_home(unsigned i)
 {
-	const uint8_t *block = cut_disk_bytes(w.disk) + w.block[i] * BLOCK_BYTES;
+	uint8_t *page = cache_page_alloc(w.fs);
 	uint64_t value;
 
-	memcpy(&value, block + sizeof(struct block_head), sizeof(value));
+	ck_assert_int_eq(cache_read_raw(w.t, w.block[i], 1, page), 0);
+	memcpy(&value, page + sizeof(struct block_head), sizeof(value));
+	cache_page_free(w.fs, page);
 	return value;
 }
 
