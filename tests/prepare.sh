@@ -16,7 +16,7 @@ packages_for() { # PURPOSE
 		library_packages LIBS
 		;;
 	guest) # kmod and busybox for the initramfs; the guest uses the host's programs
-		echo qemu-system-x86 busybox-static kmod xz-utils e2fsprogs fuse3 mount util-linux iproute2
+		echo qemu-system-x86 busybox-static kmod xz-utils e2fsprogs fuse3 mount util-linux iproute2 procps
 		;;
 	bench)
 		packages_for guest
