@@ -1,4 +1,5 @@
-/* test_blockdev.c - the seam (blockdev.c), on the disk in memory and on an image file, and on a disk of the test's own. */
+/* test_blockdev.c - the seam (blockdev.c), on the disk in memory and on an image file, and on a
+ * disk of the test's own. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

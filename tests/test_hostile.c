@@ -1,7 +1,8 @@
 /* test_hostile.c - devices that break virtio's rules, or change their minds at the worst moment.
  *
- * Whatever the device does: no wild access (the model and AddressSanitizer watch), no hang (bounded turns), no leak, every request ends
- * exactly once, and the error says whose fault it was. Seeds make every run the same. */
+ * Whatever the device does: no wild access (the model and AddressSanitizer watch), no hang (bounded
+ * turns), no leak, every request ends exactly once, and the error says whose fault it was. Seeds
+ * make every run the same. */
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -275,8 +276,8 @@ static void random_capabilities(uint8_t *space)
 	}
 }
 
-START_TEST(
-	random_capability_lists_lead_nowhere_wild) /* PC4, PC6: thousands, with garbage behind them */
+/* PC4, PC6: thousands, with garbage behind them */
+START_TEST(random_capability_lists_lead_nowhere_wild)
 {
 	unsigned nr_opened = 0;
 
@@ -375,8 +376,8 @@ START_TEST(register_that_lies_once_is_survived) /* each read of the way in, with
 			buf = blk_dma_alloc(r.dev, NR_IO * 4096);
 			submit(NR_IO);
 			(void)blk_wait(r.q, 10);
-			model_remove(
-				r.m); /* some may never be answered: the two do not agree on the ring */
+			/* Some may never be answered: the two do not agree on the ring. */
+			model_remove(r.m);
 			all_end(NR_IO);
 			blk_dma_free(r.dev, buf, NR_IO * 4096);
 			rig_disk_close(&r);

@@ -1,4 +1,5 @@
-/* test_virtio.c - the virtio bus (virtio_bus.c) on a transport of the test's own, which writes down what it is asked to do.
+/* test_virtio.c - the virtio bus (virtio_bus.c) on a transport of the test's own, which writes down
+ * what it is asked to do.
  *
  * Row ids are those of the virtio checklist. */
 #include <check.h>
@@ -204,7 +205,8 @@ START_TEST(only_what_both_sides_know_is_accepted) /* FE1, FE4 */
 {
 	t.offered = ~BIT(9);
 	ck_assert_int_eq(virtio_register_device(&vdev), 0);
-	/* Block bits: the table's, as offered, without what validate() cleared. Above: the transport decides. */
+	/* Block bits: the table's, as offered, without what validate() cleared. Above: the
+	 * transport decides. */
 	ck_assert_uint_eq(t.told & (BIT(28) - 1), BIT(1) | BIT(2));
 	ck_assert_uint_eq(t.told & ~t.offered, 0);
 	ck_assert(virtio_has_feature(&vdev, 2));

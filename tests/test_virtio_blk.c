@@ -1,4 +1,5 @@
-/* test_virtio_blk.c - the block driver, behind blockdev.h, against the strict model. Row ids are those of the virtio checklist. */
+/* test_virtio_blk.c - the block driver, behind blockdev.h, against the strict model. Row ids are
+ * those of the virtio checklist. */
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
@@ -170,8 +171,8 @@ START_TEST(positions_are_sectors_of_512_whatever_the_block) /* BI1 */
 }
 END_TEST
 
-START_TEST(
-	fields_are_read_only_where_their_feature_is_offered) /* CF2, CF4, FE2, BI3: each bit masked; the model checks */
+/* CF2, CF4, FE2, BI3: each bit masked; the model checks */
+START_TEST(fields_are_read_only_where_their_feature_is_offered)
 {
 	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
 	r.cfg.blk.size_max = 65536;
@@ -335,8 +336,8 @@ END_TEST
 
 /* Transfers */
 
-START_TEST(
-	transfers_are_split_by_size_max_and_seg_max) /* BI6, SP6: the model checks every segment */
+/* BI6, SP6: the model checks every segment */
+START_TEST(transfers_are_split_by_size_max_and_seg_max)
 {
 	static const struct {
 		uint32_t size_max, seg_max;
@@ -748,8 +749,8 @@ START_TEST(batch_rings_the_doorbell_once) /* SP14, SP15 */
 }
 END_TEST
 
-START_TEST(
-	full_ring_is_no_error) /* SP6, BO17: far more requests than the ring holds, completed in any order */
+/* SP6, BO17: far more requests than the ring holds, completed in any order */
+START_TEST(full_ring_is_no_error)
 {
 	enum { NR = 200 };
 	static struct io io[NR];
@@ -844,8 +845,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-START_TEST(
-	threads_share_rings_and_get_their_own_completions) /* BO17, VQ: more queues than rings, and fewer */
+/* BO17, VQ: more queues than rings, and fewer */
+START_TEST(threads_share_rings_and_get_their_own_completions)
 {
 	struct worker w[6];
 

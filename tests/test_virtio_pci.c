@@ -1,4 +1,5 @@
-/* test_virtio_pci.c - the modern PCI transport against the strict model. Row ids are those of the virtio checklist. */
+/* test_virtio_pci.c - the modern PCI transport against the strict model. Row ids are those of the
+ * virtio checklist. */
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -164,8 +165,8 @@ static bool is_vital(unsigned bit)
 	return bit == VIRTIO_F_VERSION_1;
 }
 
-START_TEST(
-	device_without_any_one_feature_is_served_or_refused) /* FE1, FE2, RF1: each bit masked in turn */
+/* FE1, FE2, RF1: each bit masked in turn */
+START_TEST(device_without_any_one_feature_is_served_or_refused)
 {
 	r.cfg.features[0] &= ~BIT(_i);
 	if (is_vital((unsigned)_i))
@@ -180,8 +181,8 @@ static bool accepted(unsigned bit)
 	return model_driver_features(r.m) >> bit & 1;
 }
 
-START_TEST(
-	unknown_features_are_left_alone) /* FE1, FE4, RF1 to RF7, VQ1, NT2, NT3: all 128 offered */
+/* FE1, FE4, RF1 to RF7, VQ1, NT2, NT3: all 128 offered */
+START_TEST(unknown_features_are_left_alone)
 {
 	r.cfg.features[0] = r.cfg.features[1] = ~0ULL;
 	r.cfg.odd_notify_data = true;
@@ -387,8 +388,8 @@ START_TEST(capability_list_that_loops_or_strays_ends) /* PC4 */
 }
 END_TEST
 
-START_TEST(
-	no_capability_list_means_no_virtio) /* PC23: the bit in PCI status says whether there is one */
+/* PC23: the bit in PCI status says whether there is one */
+START_TEST(no_capability_list_means_no_virtio)
 {
 	rig_model(&r);
 	model_config_space(r.m)[6] = 0;
@@ -423,8 +424,8 @@ END_TEST
 
 /* Queues */
 
-START_TEST(
-	each_queue_is_whole_before_it_is_enabled) /* PC9, PC10, PC11, VQ4: the model checks; here: each one, once */
+/* PC9, PC10, PC11, VQ4: the model checks; here: each one, once */
+START_TEST(each_queue_is_whole_before_it_is_enabled)
 {
 	r.cfg.nr_queues = r.nr_vqs = 8;
 	for (unsigned i = 0; i < 8; i++)
@@ -472,8 +473,8 @@ static void kick_queue(unsigned i)
 	rig_io_free(&r, &io);
 }
 
-START_TEST(
-	doorbell_is_where_offset_and_multiplier_say) /* PC15, NT3, NT4; the width is checked by the model */
+/* PC15, NT3, NT4; the width is checked by the model */
+START_TEST(doorbell_is_where_offset_and_multiplier_say)
 {
 	static const struct {
 		uint32_t multiplier;
@@ -586,8 +587,8 @@ static void late_completion(struct model *m)
 	(void)model_complete_all(m);
 }
 
-START_TEST(
-	completion_between_interrupt_and_isr_read_is_not_lost) /* PC16, VIRTIO.md trap 3: ISR, then the queues */
+/* PC16, VIRTIO.md trap 3: ISR, then the queues */
+START_TEST(completion_between_interrupt_and_isr_read_is_not_lost)
 {
 	struct rig_io io;
 
@@ -609,8 +610,8 @@ START_TEST(
 }
 END_TEST
 
-START_TEST(
-	isr_is_read_once_an_interrupt_and_by_one_thread) /* PC16, PC17: the model checks the thread and the order */
+/* PC16, PC17: the model checks the thread and the order */
+START_TEST(isr_is_read_once_an_interrupt_and_by_one_thread)
 {
 	struct model_stat before, after;
 	struct rig_io io;
@@ -664,8 +665,8 @@ END_TEST
 
 /* Failures */
 
-START_TEST(
-	any_failing_step_leaves_nothing_behind) /* IN3; what is left is found by rig_end() and the leak checker */
+/* IN3; what is left is found by rig_end() and the leak checker */
+START_TEST(any_failing_step_leaves_nothing_behind)
 {
 	r.use_irq = true;
 	r.cfg.nr_queues = r.nr_vqs = 2;

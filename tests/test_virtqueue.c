@@ -1,4 +1,5 @@
-/* test_virtqueue.c - the split ring against the strict model. Row ids are those of the virtio checklist. */
+/* test_virtqueue.c - the split ring against the strict model. Row ids are those of the virtio
+ * checklist. */
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -96,8 +97,8 @@ START_TEST(ring_size_is_a_power_of_two_within_what_the_device_has) /* SP2 */
 }
 END_TEST
 
-START_TEST(
-	rings_start_zeroed_whatever_the_device_left_behind) /* SP13, VQ4: the model scribbles at each reset */
+/* SP13, VQ4: the model scribbles at each reset */
+START_TEST(rings_start_zeroed_whatever_the_device_left_behind)
 {
 	struct rig_io io;
 
@@ -114,8 +115,8 @@ END_TEST
 
 /* Descriptors */
 
-START_TEST(
-	readable_buffers_stand_before_writable_ones) /* SP3: the data arrives where it should, both ways */
+/* SP3: the data arrives where it should, both ways */
+START_TEST(readable_buffers_stand_before_writable_ones)
 {
 	struct virtqueue *vq = start(64, _i ? ALL : PLAIN);
 	struct rig_io io;
@@ -201,7 +202,8 @@ START_TEST(full_ring_says_so_and_takes_more_after_a_completion)
 }
 END_TEST
 
-/* Keep the ring as full as random chance will, for many rounds; completions come in the order that is the model's. */
+/* Keep the ring as full as random chance will, for many rounds; completions come in the order that
+ * is the model's. */
 static void churn(struct virtqueue *vq, unsigned rounds)
 {
 	enum { NR = 32 };
@@ -235,8 +237,8 @@ static void churn(struct virtqueue *vq, unsigned rounds)
 	free_ios(io, NR);
 }
 
-START_TEST(
-	descriptors_in_flight_are_never_touched) /* CL1, SP5, BO17: shuffled, last first, in order */
+/* CL1, SP5, BO17: shuffled, last first, in order */
+START_TEST(descriptors_in_flight_are_never_touched)
 {
 	r.cfg.order = (enum model_order)(_i % 3);
 	churn(start(16, _i / 3 % 2 ? ALL : NO_TABLE), 300);
@@ -290,8 +292,8 @@ START_TEST(awake_device_is_not_kicked) /* SP14, SP15: it misstates the hint that
 }
 END_TEST
 
-START_TEST(
-	each_batch_is_kicked_once_past_65536_submissions) /* SP10, SP15: batches of 1 to 7, over the wrap */
+/* SP10, SP15: batches of 1 to 7, over the wrap */
+START_TEST(each_batch_is_kicked_once_past_65536_submissions)
 {
 	struct virtqueue *vq = start(16, _i ? ALL : NO_EVENT);
 	unsigned idx = 0, batches = 0;
@@ -315,8 +317,8 @@ START_TEST(
 }
 END_TEST
 
-START_TEST(
-	device_that_falls_asleep_while_the_driver_looks_misses_nothing) /* SP16, SP17: a lost kick is a hang here */
+/* SP16, SP17: a lost kick is a hang here */
+START_TEST(device_that_falls_asleep_while_the_driver_looks_misses_nothing)
 {
 	struct virtqueue *vq;
 	struct rig_io io[4];
@@ -342,8 +344,8 @@ END_TEST
 
 /* Completions */
 
-START_TEST(
-	used_entries_and_status_are_read_after_the_index) /* SP18: unordered loads are given old values */
+/* SP18: unordered loads are given old values */
+START_TEST(used_entries_and_status_are_read_after_the_index)
 {
 	churn(start(8, _i ? ALL : PLAIN), 50);
 }
@@ -412,7 +414,8 @@ static void complete_in_the_window(enum model_moment moment, bool event)
 		before = stat_now().irqs;
 		model_complete_at(r.m, moment);
 		pending = vq_enable_cb(vq);
-		/* Either the driver sees it now or the device sees that it must interrupt: never neither. */
+		/* Either the driver sees it now or the device sees that it must interrupt: never
+		 * neither. */
 		ck_assert(pending || stat_now().irqs > before);
 		ck_assert_ptr_eq(vq_get_buf(vq), &io);
 		model_clear_isr(r.m);

@@ -1,4 +1,5 @@
-/* mblk.c - the model as a block device (virtio 1.2, 5.2): configuration, requests, disk and its cache. */
+/* mblk.c - the model as a block device (virtio 1.2, 5.2): configuration, requests, disk and its
+ * cache. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,7 +245,8 @@ static void broken(struct model *m, struct m_req *req, const char *rule)
 	req->bad = true;
 }
 
-/* BI6: size_max and seg_max count data only. A descriptor that also has header or status bytes counts too. */
+/* BI6: size_max and seg_max count data only. A descriptor that also has header or status bytes
+ * counts too. */
 static void check_segments(struct model *m, struct m_req *req, uint64_t out, uint64_t in)
 {
 	uint64_t at = 0;

@@ -1,17 +1,19 @@
 /* mdma.c - DMA memory, and the order in which driver and device see each other's stores.
  *
- * Memory: an arena of hugepages that lie in no order, and never side by side, in the device's address space. Freed memory is
- * poisoned for AddressSanitizer and unknown to the device.
+ * Memory: an arena of hugepages that lie in no order, and never side by side, in the device's
+ * address space. Freed memory is poisoned for AddressSanitizer and unknown to the device.
  *
- * The driver's stores stand in memory at once, but stay in the list `pending`, with the value before: the device sees
- * that one.
+ * The driver's stores stand in memory at once, but stay in the list `pending`, with the value
+ * before: the device sees that one.
  *  - dma_mb: pending stores have arrived.
- *  - dma_wmb: they arrive before any later one. Data is taken as arrived then (nobody can tell the difference); indexes, flags and events stay
- *    pending, since only dma_mb orders them before the driver's next load.
- *  - When avail.idx is stored, the device may look at once: what is pending then was not ordered before it.
+ *  - dma_wmb: they arrive before any later one. Data is taken as arrived then (nobody can tell the
+ *    difference); indexes, flags and events stay pending, since only dma_mb orders them before the
+ *    driver's next load.
+ *  - When avail.idx is stored, the device may look at once: what is pending then was not ordered
+ *    before it.
  *
- * The device's stores are in memory at once too. A load of the driver sees the newest index or flag, but data as it was at
- * its last dma_rmb or dma_mb: an unordered load may be that old. */
+ * The device's stores are in memory at once too. A load of the driver sees the newest index or
+ * flag, but data as it was at its last dma_rmb or dma_mb: an unordered load may be that old. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +80,8 @@ static bool pages_are_free(const struct model *m, unsigned first, unsigned nr)
 	return memchr(m->page_used + first, 1, nr) == NULL;
 }
 
-/* First fit; a free page stays behind each piece, and a piece of up to a hugepage lies inside one. */
+/* First fit; a free page stays behind each piece, and a piece of up to a hugepage lies inside
+ * one. */
 static unsigned find_pages(const struct model *m, unsigned nr)
 {
 	const unsigned huge = MODEL_HUGE_BYTES / PAGE_BYTES;
@@ -262,7 +265,8 @@ void mdma_store(struct hw *hw, void *p, uint64_t val, int bytes)
 	m_unlock(m);
 }
 
-/* What an unordered load may still see at P: the value before the oldest device store that this thread is not ordered after. */
+/* What an unordered load may still see at P: the value before the oldest device store that this
+ * thread is not ordered after. */
 static bool stale_value(const struct model *m, const void *p, int bytes, uint64_t *old)
 {
 	bool found = false;
@@ -300,8 +304,8 @@ uint64_t mdma_load(struct hw *hw, const void *p, int bytes)
 	return val;
 }
 
-/* Pending stores have arrived; with ONLY_DATA, those that nobody synchronises on. Other threads' too: what they did under a lock that
- * this one has now is ordered with its own. */
+/* Pending stores have arrived; with ONLY_DATA, those that nobody synchronises on. Other threads'
+ * too: what they did under a lock that this one has now is ordered with its own. */
 static void arrive(struct model *m, bool only_data)
 {
 	size_t kept = 0;

@@ -1,4 +1,5 @@
-/* model.c - the model's life, its log of violations and accesses, the interrupt line, and the rest of the hooks. */
+/* model.c - the model's life, its log of violations and accesses, the interrupt line, and the rest
+ * of the hooks. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>

@@ -1,14 +1,18 @@
-/* model.h - a strict virtio-blk PCI function in this process, behind driver/hw.h, with a disk in memory.
+/* model.h - a strict virtio-blk PCI function in this process, behind driver/hw.h, with a disk in
+ * memory.
  *
- * It obeys virtio 1.2 in the way that is worst for the driver: it never gives more than the text promises, and whatever the
- * driver does that the text forbids is a violation: a line of text, kept until model_violations() is asked. A
- * test ends with none. VIRTIO.md's row ids stand in those lines.
+ * It obeys virtio 1.2 in the way that is worst for the driver: it never gives more than the text
+ * promises, and whatever the driver does that the text forbids is a violation: a line of text, kept
+ * until model_violations() is asked. A test ends with none. VIRTIO.md's row ids stand in those
+ * lines.
  *
- * Time: a kick is served inside the driver's call (MODEL_INLINE), or only when the test calls model_run() (MODEL_STEPPED), or by a
- * thread of the model (MODEL_THREAD). Nothing depends on the clock.
+ * Time: a kick is served inside the driver's call (MODEL_INLINE), or only when the test calls
+ * model_run() (MODEL_STEPPED), or by a thread of the model (MODEL_THREAD). Nothing depends on the
+ * clock.
  *
- * Memory order: the driver's ring stores are held back as "pending" until a barrier makes them visible, and the device's own
- * stores stay invisible to loads that are not ordered after the load that announced them (mdma.c). Only with -DHW_MODEL.
+ * Memory order: the driver's ring stores are held back as "pending" until a barrier makes them
+ * visible, and the device's own stores stay invisible to loads that are not ordered after the load
+ * that announced them (mdma.c). Only with -DHW_MODEL.
  *
  * Threads: everything here and every hook takes the model's one lock. */
 #ifndef VBLKFS_TESTS_MODEL_H
@@ -78,14 +82,16 @@ struct model_config { /* start from model_defaults() */
 	uint64_t seed;
 	bool hold;       /* complete only what model_complete() names */
 	bool poll_rings; /* the device asks for no kicks while it is awake */
-	/* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0: none does. */
+	/* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0:
+	 * none does. */
 	unsigned run_on_polls;
 	bool spurious_irqs; /* raise the line without a cause now and then */
 	bool lose_irqs;     /* the line never goes up */
 	/* BARs are memory with random content, and capabilities may lead anywhere into them. */
 	bool garbage_bars;
 
-	/* Called before a request is completed; may change status, used_len, hold and the rest of struct model_req. */
+	/* Called before a request is completed; may change status, used_len, hold and the rest of
+	 * struct model_req. */
 	void (*on_complete)(struct model_req *req, void *arg);
 	/* Called after each read of the device's configuration. */
 	void (*on_config_read)(struct model *m, uint32_t off, void *arg);
@@ -118,7 +124,8 @@ struct model_config *model_config(struct model *m); /* behaviours may be changed
 unsigned model_violations(const struct model *m);
 const char *model_violation_text(const struct model *m); /* all, a line each */
 void model_forgive(struct model *m); /* forget them: the test broke a rule on purpose */
-/* What the driver must have done once it let go: closed, reset, all DMA memory freed. Adds violations. */
+/* What the driver must have done once it let go: closed, reset, all DMA memory freed. Adds
+ * violations. */
 void model_check_end(struct model *m);
 
 /* The trace: every access, in order. `off` counts from the region's start. */
@@ -177,11 +184,13 @@ void model_reopen(struct model *m); /* after close(): it may be opened again, as
 
 /* Give the device time: serve every queue once. How many requests were completed. */
 unsigned model_run(struct model *m);
-/* With hold: complete the INDEXth of the requests fetched from QUEUE (0: oldest). False: there is none. */
+/* With hold: complete the INDEXth of the requests fetched from QUEUE (0: oldest). False: there is
+ * none. */
 bool model_complete(struct model *m, unsigned queue, unsigned index);
 unsigned model_complete_all(struct model *m);
 
-/* Complete what is held in QUEUE exactly in a window of the driver's next re-arming of interrupts (VIRTIO.md SP19). */
+/* Complete what is held in QUEUE exactly in a window of the driver's next re-arming of interrupts
+ * (VIRTIO.md SP19). */
 enum model_moment { MODEL_NEVER, MODEL_BEFORE_BARRIER, MODEL_AFTER_USED_IDX_LOAD };
 void model_complete_at(struct model *m, enum model_moment moment);
 

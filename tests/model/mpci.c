@@ -112,7 +112,8 @@ int mpci_read(struct hw *hw, uint32_t off, void *buf, uint32_t len)
 	return err;
 }
 
-/* Nothing in there is the driver's to write, but what a former owner left on (PC8; command is reached by hooks). */
+/* Nothing in there is the driver's to write, but what a former owner left on (PC8; command is
+ * reached by hooks). */
 int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len)
 {
 	struct model *m = m_of(hw);

@@ -2,8 +2,10 @@
  *
  * Invariants
  *  1. An access has its register's own width and lies in a mapped part of a structure (PC3, PC15).
- *  2. From the write of 0 to device_status until a read of it gave 0, nothing else is touched (RS1, PC12).
- *  3. Status bits are added one by one in the specification's order; what each step allows is checked at the access. */
+ *  2. From the write of 0 to device_status until a read of it gave 0, nothing else is touched (RS1,
+ *     PC12).
+ *  3. Status bits are added one by one in the specification's order; what each step allows is
+ *     checked at the access. */
 #include <errno.h>
 #include <string.h>
 #include "state.h"
@@ -67,7 +69,8 @@ static bool is_mapped(const struct model *m, int bar, uint64_t off, unsigned byt
 	return false;
 }
 
-/* The structure that an access of BYTES at OFF of BAR falls into, NULL (and a violation) when into none. */
+/* The structure that an access of BYTES at OFF of BAR falls into, NULL (and a violation) when into
+ * none. */
 static const struct model_cap *structure_at(struct model *m, int bar, uint64_t off, unsigned bytes)
 {
 	const struct model_cap *cap = mpci_find(m, bar, off);
@@ -88,7 +91,8 @@ static const struct model_cap *structure_at(struct model *m, int bar, uint64_t o
 	return cap;
 }
 
-/* What a BAR of garbage reads as: often enough what was written, so that a driver gets past its first steps. */
+/* What a BAR of garbage reads as: often enough what was written, so that a driver gets past its
+ * first steps. */
 static uint32_t garbage(struct model *m, uint64_t off)
 {
 	switch (m_random(m) % 8) {
@@ -152,7 +156,8 @@ static uint8_t read_status(struct model *m)
 	return m->status;
 }
 
-/* What somebody here can serve: the driver does so far without packed rings, IN_ORDER, NOTIFICATION_DATA and RING_RESET. */
+/* What somebody here can serve: the driver does so far without packed rings, IN_ORDER,
+ * NOTIFICATION_DATA and RING_RESET. */
 static const uint8_t known_bits[] = {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX,
 	VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH,
 	VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_DISCARD,
@@ -612,8 +617,8 @@ void mregs_write32(struct hw *hw, int bar, uint64_t off, uint32_t val)
 	bar_write(hw, bar, off, 4, val);
 }
 
-/* Registers whose value after a reset is not specified come back as garbage: a driver that relies on an old one is
- * found out (QEMU keeps driver_feature). */
+/* Registers whose value after a reset is not specified come back as garbage: a driver that relies
+ * on an old one is found out (QEMU keeps driver_feature). */
 void mregs_reset(struct model *m)
 {
 	for (unsigned i = 0; i < MODEL_MAX_QUEUES; i++) {

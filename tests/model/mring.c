@@ -1,14 +1,15 @@
-/* mring.c - the model's split virtqueues: what the driver exposes is checked when avail.idx is stored, watched while the
- * device owns it, and given back through the used ring.
+/* mring.c - the model's split virtqueues: what the driver exposes is checked when avail.idx is
+ * stored, watched while the device owns it, and given back through the used ring.
  *
  * Invariants
- *  1. reqs holds what lies between the used ring and avail.idx as the driver stored it last, oldest first.
- *  2. A descriptor is in at most one of them (owned[]); from exposure to completion neither it nor the buffers change.
+ *  1. reqs holds what lies between the used ring and avail.idx as the driver stored it last, oldest
+ *     first.
+ *  2. A descriptor is in at most one of them (owned[]); from exposure to completion neither it nor
+ *     the buffers change.
  *  3. The device is asleep only after it asked for kicks and then saw nothing new. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include <xxhash.h>
 #include "state.h"
 
 static le16 *used_event(const struct m_queue *q)
@@ -19,21 +20,6 @@ static le16 *used_event(const struct m_queue *q)
 static le16 *avail_event(const struct m_queue *q)
 {
 	return (le16 *)&q->used->ring[q->size];
-}
-
-static uint16_t load16(struct model *m, const le16 *p)
-{
-	return le16toh((uint16_t)mdma_device_load(m, p, 2));
-}
-
-static uint32_t load32(struct model *m, const le32 *p)
-{
-	return le32toh((uint32_t)mdma_device_load(m, p, 4));
-}
-
-static uint64_t load64(struct model *m, const le64 *p)
-{
-	return le64toh(mdma_device_load(m, p, 8));
 }
 
 static void store16(struct model *m, le16 *p, uint16_t val)
@@ -105,13 +91,6 @@ int mring_enable(struct m_queue *q)
 	return 0;
 }
 
-static void req_free(struct m_req *req)
-{
-	free(req->chain);
-	free(req->seg);
-	free(req);
-}
-
 /* The last thing the device may do before a reset is complete: write to the used ring. */
 static void scribble(struct m_queue *q)
 {
@@ -129,7 +108,7 @@ void mring_disable(struct m_queue *q)
 		scribble(q);
 	DL_FOREACH_SAFE (q->reqs, req, next) {
 		DL_DELETE(q->reqs, req);
-		req_free(req);
+		mchain_free(req);
 	}
 	free(q->owned);
 	q->owned = NULL;
@@ -139,176 +118,6 @@ void mring_disable(struct m_queue *q)
 	q->desc = NULL;
 	q->avail = NULL;
 	q->used = NULL;
-}
-
-/* Exposure: reading what the driver made available */
-
-static void bad(struct m_queue *q, struct m_req *req, const char *rule)
-{
-	m_violation(q->m, "%s (queue %u, head %u, descriptor %u)", rule, q->index, req->pub.head,
-		req->pub.nr_desc);
-	req->bad = true;
-}
-
-static void add_chain(struct m_req *req, uint16_t i)
-{
-	if (req->nr_chain == req->chain_room) {
-		req->chain_room = req->chain_room == 0 ? 4 : 2 * req->chain_room;
-		req->chain = realloc(req->chain, req->chain_room * sizeof(*req->chain));
-	}
-	req->chain[req->nr_chain++] = i;
-}
-
-static void add_seg(
-	struct m_queue *q, struct m_req *req, const struct vring_desc *d, uint16_t flags)
-{
-	uint64_t addr = load64(q->m, &d->addr);
-	uint32_t bytes = load32(q->m, &d->len);
-	bool writable = (flags & VRING_DESC_F_WRITE) != 0;
-	uint8_t *host = mdma_host(q->m, addr, bytes);
-
-	req->pub.nr_desc++;
-	if (bytes == 0)
-		bad(q, req, "BO3: a descriptor of no bytes");
-	else if (host == NULL)
-		bad(q, req, "VQ: a buffer that is not one contiguous piece of DMA memory");
-	if (!writable && req->nr_segs > 0 && req->seg[req->nr_segs - 1].writable)
-		bad(q, req, "SP3: a readable descriptor after a writable one");
-	if (req->bad)
-		return;
-	if (req->nr_segs == req->seg_room) {
-		req->seg_room = req->seg_room == 0 ? 4 : 2 * req->seg_room;
-		req->seg = realloc(req->seg, req->seg_room * sizeof(*req->seg));
-	}
-	req->seg[req->nr_segs++] =
-		(struct m_seg){.host = host, .bytes = bytes, .writable = writable};
-}
-
-static void read_table(struct m_queue *q, struct m_req *req)
-{
-	uint32_t entries = req->table_bytes / 16, i = 0;
-	uint16_t flags;
-
-	if (mdma_unfenced(q->m, req->table, req->table_bytes))
-		bad(q, req, "SP16: the indirect table is not ordered before avail.idx");
-	do {
-		if (i >= entries) {
-			bad(q, req, "SP7: next leads out of the indirect table");
-			return;
-		}
-		flags = load16(q->m, &req->table[i].flags);
-		if ((flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE)) != 0)
-			bad(q, req, "SP7: INDIRECT inside an indirect table, or an unknown flag");
-		add_seg(q, req, &req->table[i], flags);
-		if (req->pub.nr_desc > entries)
-			bad(q, req, "SP5: a loop in the indirect table");
-		i = load16(q->m, &req->table[i].next);
-	} while (!req->bad && (flags & VRING_DESC_F_NEXT) != 0);
-}
-
-static void read_indirect(
-	struct m_queue *q, struct m_req *req, const struct vring_desc *d, uint16_t flags)
-{
-	uint64_t addr = load64(q->m, &d->addr);
-
-	req->pub.indirect = true;
-	req->table_bytes = load32(q->m, &d->len);
-	if (!m_negotiated(q->m, VIRTIO_RING_F_INDIRECT_DESC))
-		bad(q, req, "SP7: INDIRECT was not negotiated");
-	if ((flags & VRING_DESC_F_NEXT) != 0)
-		bad(q, req, "SP7: INDIRECT together with NEXT");
-	if (req->table_bytes == 0 || req->table_bytes % 16 != 0)
-		bad(q, req, "SP7: the indirect table's length");
-	req->table = mdma_host(q->m, addr, req->table_bytes);
-	if (req->table == NULL || addr % 16 != 0)
-		bad(q, req, "SP7: the indirect table is not in DMA memory, or misaligned");
-	if (!req->bad)
-		read_table(q, req);
-}
-
-static void read_chain(struct m_queue *q, struct m_req *req)
-{
-	uint16_t i = req->pub.head, flags;
-
-	do {
-		const struct vring_desc *d = &q->desc[i];
-
-		if (i >= q->size) {
-			bad(q, req, "SP5: a descriptor outside the table");
-			return;
-		}
-		if (q->owned[i]) {
-			bad(q, req, "CL1 SP5: a loop, or a descriptor of a request in flight");
-			return;
-		}
-		if (mdma_unfenced(q->m, d, sizeof(*d)))
-			bad(q, req, "SP16: a descriptor is not ordered before avail.idx");
-		q->owned[i] = true;
-		add_chain(req, i);
-		flags = load16(q->m, &d->flags);
-		if ((flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)) !=
-			0)
-			bad(q, req, "SP7: an unknown descriptor flag");
-		if ((flags & VRING_DESC_F_INDIRECT) != 0) {
-			read_indirect(q, req, d, flags);
-			return;
-		}
-		add_seg(q, req, d, flags);
-		i = load16(q->m, &d->next);
-	} while (!req->bad && (flags & VRING_DESC_F_NEXT) != 0);
-}
-
-static uint64_t desc_hash(const struct m_queue *q, const struct m_req *req)
-{
-	uint64_t h = 0;
-
-	for (unsigned i = 0; i < req->nr_chain; i++)
-		h = XXH64(&q->desc[req->chain[i]], sizeof(struct vring_desc), h);
-	return req->table == NULL ? h : XXH64(req->table, req->table_bytes, h);
-}
-
-static uint64_t data_hash(const struct m_req *req)
-{
-	uint64_t h = 0;
-
-	for (unsigned i = 0; i < req->nr_segs; i++)
-		h = XXH64(req->seg[i].host, req->seg[i].bytes, h);
-	return h;
-}
-
-static void check_chain(struct m_queue *q, struct m_req *req)
-{
-	uint64_t total = 0;
-
-	for (unsigned i = 0; i < req->nr_segs; i++)
-		total += req->seg[i].bytes;
-	if (total > UINT32_MAX)
-		bad(q, req, "SP5: more than 2^32 bytes");
-	if (req->pub.nr_desc > q->size)
-		bad(q, req, "SP6: the list is longer than the queue");
-	if (req->pub.nr_desc > q->m->stat.max_chain)
-		q->m->stat.max_chain = req->pub.nr_desc;
-}
-
-static void expose(struct m_queue *q, uint16_t idx)
-{
-	const le16 *slot = &q->avail->ring[idx % q->size];
-	struct m_req *req = calloc(1, sizeof(*req));
-
-	DL_APPEND(q->reqs, req);
-	req->pub.queue = q->index;
-	req->slot = idx % q->size;
-	if (mdma_unfenced(q->m, slot, sizeof(*slot)))
-		bad(q, req, "SP16: the ring slot is not ordered before avail.idx");
-	req->pub.head = load16(q->m, slot);
-	req->pub.used_id = req->pub.head;
-	read_chain(q, req);
-	if (!req->bad)
-		check_chain(q, req);
-	if (!req->bad)
-		mblk_parse(q->m, req);
-	req->desc_hash = desc_hash(q, req);
-	req->data_hash = data_hash(req);
 }
 
 static void stored_avail_idx(struct m_queue *q)
@@ -322,7 +131,7 @@ static void stored_avail_idx(struct m_queue *q)
 		return;
 	}
 	while (q->shadow_idx != new)
-		expose(q, q->shadow_idx++);
+		mchain_expose(q, q->shadow_idx++);
 }
 
 /* The driver's stores and loads of ring memory */
@@ -460,7 +269,7 @@ static void ask_for_kicks(struct m_queue *q, bool wanted)
 
 static bool has_new(struct m_queue *q)
 {
-	return load16(q->m, &q->avail->idx) != q->last_avail;
+	return m_load16(q->m, &q->avail->idx) != q->last_avail;
 }
 
 /* Invariant 3. What is still pending in the driver's store buffer is not seen here. */
@@ -492,8 +301,8 @@ void mring_driver_loaded(struct model *m, const void *p)
 static bool wants_irq(struct m_queue *q, uint16_t old)
 {
 	if (event_idx(q))
-		return passed(load16(q->m, used_event(q)), q->used_idx, old);
-	return (load16(q->m, &q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
+		return passed(m_load16(q->m, used_event(q)), q->used_idx, old);
+	return (m_load16(q->m, &q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
 }
 
 static void push_used(struct m_queue *q, uint32_t id, uint32_t len)
@@ -518,9 +327,9 @@ static void disown(struct m_queue *q, struct m_req *req)
 
 static void check_untouched(struct m_queue *q, const struct m_req *req)
 {
-	if (desc_hash(q, req) != req->desc_hash)
+	if (mchain_desc_hash(q, req) != req->desc_hash)
 		m_violation(q->m, "CL1: descriptors of head %u changed in flight", req->pub.head);
-	if (data_hash(req) != req->data_hash)
+	if (mchain_data_hash(req) != req->data_hash)
 		m_violation(q->m, "CL1: buffers of head %u (type %u) changed in flight",
 			req->pub.head, req->pub.type);
 }
@@ -544,7 +353,7 @@ static bool complete(struct m_queue *q, struct m_req *req)
 	if (m->cfg.on_complete != NULL)
 		m->cfg.on_complete(&req->pub, m->cfg.arg);
 	if (req->pub.hold) {
-		req->data_hash = data_hash(req);
+		req->data_hash = mchain_data_hash(req);
 		return false;
 	}
 	if (!req->pub.leave_status)
@@ -553,7 +362,7 @@ static bool complete(struct m_queue *q, struct m_req *req)
 	disown(q, req);
 	DL_DELETE(q->reqs, req);
 	push_used(q, req->pub.used_id, req->pub.used_len);
-	req_free(req);
+	mchain_free(req);
 	return true;
 }
 
@@ -580,7 +389,7 @@ bool mring_complete(struct m_queue *q, unsigned index)
 
 static void fetch(struct m_queue *q)
 {
-	uint16_t visible = load16(q->m, &q->avail->idx);
+	uint16_t visible = m_load16(q->m, &q->avail->idx);
 	struct m_req *req;
 
 	DL_FOREACH (q->reqs, req) {

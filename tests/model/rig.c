@@ -24,7 +24,8 @@ void rig_model(struct rig *r)
 		model_reopen(r->m);
 }
 
-/* The rig's own virtio driver: it takes every block device, and does nothing with it but find the queues. */
+/* The rig's own virtio driver: it takes every block device, and does nothing with it but find the
+ * queues. */
 
 static void count_callback(struct virtqueue *vq)
 {

@@ -1,7 +1,8 @@
 /* rig.h - a driver plugged into the model, as the unit tests of driver/ use it.
  *
- * rig_init(), then change r->cfg, rig_model(), and one of: rig_plug(), a virtio driver of the test's own with bare queues; rig_disk(),
- * the block driver behind blockdev.h. rig_end() unplugs what is plugged and asserts that the model saw no violation. */
+ * rig_init(), then change r->cfg, rig_model(), and one of: rig_plug(), a virtio driver of the
+ * test's own with bare queues; rig_disk(), the block driver behind blockdev.h. rig_end() unplugs
+ * what is plugged and asserts that the model saw no violation. */
 #ifndef VBLKFS_TESTS_MODEL_RIG_H
 #define VBLKFS_TESTS_MODEL_RIG_H
 #include "disk.h"
@@ -24,8 +25,7 @@ struct rig {
 	struct virtqueue *vq[MODEL_MAX_QUEUES];
 	atomic_uint callbacks[MODEL_MAX_QUEUES];
 	atomic_uint config_changes;
-	atomic_uint
-		done_at_callback; /* how many requests the device had completed when the last callback came */
+	atomic_uint done_at_callback; /* how many the device had completed at the last callback */
 
 	/* rig_disk() */
 	struct disk_opts opts;
@@ -52,7 +52,8 @@ struct rig_io {
 };
 void rig_io_alloc(struct rig *r, struct rig_io *io, uint32_t data_bytes);
 void rig_io_free(struct rig *r, struct rig_io *io);
-/* Header TYPE and SECTOR, status poisoned, data in NR_DATA descriptors. -ENOSPC as from vq_add(). */
+/* Header TYPE and SECTOR, status poisoned, data in NR_DATA descriptors. -ENOSPC as from
+ * vq_add(). */
 int rig_io_add(struct rig *r, struct virtqueue *vq, struct rig_io *io, uint32_t type,
 	uint64_t sector, unsigned nr_data);
 void rig_kick(struct virtqueue *vq); /* prepare, and notify where that is wanted */

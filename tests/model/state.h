@@ -4,7 +4,8 @@
  * mpci.c    PCI configuration space: capabilities
  * mregs.c   BARs: device status machine, common, notify, ISR and device configuration
  * mdma.c    DMA memory and the order in which the two sides see each other's stores
- * mring.c   split virtqueues: descriptor chains, ownership, used ring, notifications
+ * mchain.c  one request: descriptor list, buffers
+ * mring.c   split virtqueues: ownership, used ring, notifications
  * mblk.c    block requests, disk, cache */
 #ifndef VBLKFS_TESTS_MODEL_STATE_H
 #define VBLKFS_TESTS_MODEL_STATE_H
@@ -210,7 +211,8 @@ uint64_t mdma_addr(struct hw *hw, const void *mem, size_t *contig);
 void mdma_store(struct hw *hw, void *p, uint64_t val, int bytes);
 uint64_t mdma_load(struct hw *hw, const void *p, int bytes);
 void mdma_barrier(struct hw *hw, int kind);
-/* BYTES at the device's address ADDR, or NULL when they are not all in one live piece of DMA memory. */
+/* BYTES at the device's address ADDR, or NULL when they are not all in one live piece of DMA
+ * memory. */
 void *mdma_host(struct model *m, uint64_t addr, uint64_t bytes);
 /* The device looks at ring memory; stores still pending are not there for it. */
 uint64_t mdma_device_load(struct model *m, const void *p, int bytes);
@@ -220,6 +222,12 @@ void mdma_device_store(struct model *m, void *p, uint64_t val, int bytes);
 bool mdma_unfenced(struct model *m, const void *p, size_t bytes);
 /* Time passes: all stores arrive. */
 void mdma_drain(struct model *m);
+
+/* mchain.c */
+void mchain_expose(struct m_queue *q, uint16_t idx); /* the request in the slot of IDX */
+uint64_t mchain_desc_hash(const struct m_queue *q, const struct m_req *req);
+uint64_t mchain_data_hash(const struct m_req *req);
+void mchain_free(struct m_req *req);
 
 /* mring.c */
 int mring_enable(struct m_queue *q);
@@ -243,6 +251,21 @@ void mblk_execute(struct model *m, struct m_req *req); /* status, used_len, data
 bool mblk_volatile(const struct model *m);
 uint32_t mblk_config_read(struct model *m, uint32_t off, int bytes);
 void mblk_config_write(struct model *m, uint32_t off, int bytes, uint32_t val);
+
+static inline uint16_t m_load16(struct model *m, const le16 *p)
+{
+	return le16toh((uint16_t)mdma_device_load(m, p, 2));
+}
+
+static inline uint32_t m_load32(struct model *m, const le32 *p)
+{
+	return le32toh((uint32_t)mdma_device_load(m, p, 4));
+}
+
+static inline uint64_t m_load64(struct model *m, const le64 *p)
+{
+	return le64toh(mdma_device_load(m, p, 8));
+}
 
 static inline struct model *m_of(struct hw *hw)
 {
