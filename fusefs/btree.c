@@ -209,8 +209,8 @@ static void give_back(struct tx_handle *h, struct buf **new, unsigned nr)
 		uint64_t block = new[i]->block;
 
 		cache_put(new[i]);
-		alloc_free(h, block, 1,
-			true); /* failing, it leaks a block in a filesystem that has just failed */
+		/* Failing, it leaks a block in a filesystem that has just failed. */
+		alloc_free(h, block, 1, true);
 	}
 }
 
@@ -226,10 +226,10 @@ static int take_blocks(
 		if (err == 0) {
 			err = cache_get_new(h, block, i == 0 ? bt->leaf_type : bt->node_type,
 				bt->inode->ino, &new[i]);
-			if (err < 0)
+			if (err != 0)
 				alloc_free(h, block, 1, true);
 		}
-		if (err < 0) {
+		if (err != 0) {
 			give_back(h, new, i);
 			return err;
 		}

@@ -606,15 +606,12 @@ int cache_create(struct fs *fs)
 
 static void shard_destroy(struct shard *s)
 {
-	struct entry *e = s->hash;
+	struct entry *e, *tmp;
 
-	HASH_CLEAR(hh, s->hash);
-	while (e != NULL) {
-		struct entry *next = e->hh.next;
-
+	HASH_ITER (hh, s->hash, e, tmp) {
 		assert(e->refs == 0 || e->cache->fs->read_only); /* only cache_pin() keeps them */
+		HASH_DEL(s->hash, e);
 		entry_destroy(e);
-		e = next;
 	}
 	pthread_cond_destroy(&s->read_done);
 	pthread_mutex_destroy(&s->lock);

@@ -296,7 +296,7 @@ static struct dirent_disk *add_slot(struct dir_leaf_disk *d, unsigned at, unsign
 {
 	unsigned nr = le16_get(d->nr), heap_start = le16_get(d->heap_start) - bytes;
 
-	memmove(&d->slot[at + 1], &d->slot[at], (nr - at) * SLOT_BYTES);
+	memmove(&d->slot[at + 1], &d->slot[at], (size_t)(nr - at) * SLOT_BYTES);
 	d->slot[at] = le16_of((uint16_t)heap_start);
 	d->nr = le16_of((uint16_t)(nr + 1));
 	d->heap_start = le16_of((uint16_t)heap_start);
@@ -455,7 +455,7 @@ static void take_slot(struct dir_leaf_disk *d, unsigned at)
 	unsigned bytes = entry_bytes(e->name_bytes);
 
 	memset(e, 0, bytes);
-	memmove(&d->slot[at], &d->slot[at + 1], (nr - at - 1) * SLOT_BYTES);
+	memmove(&d->slot[at], &d->slot[at + 1], (size_t)(nr - at - 1) * SLOT_BYTES);
 	d->slot[nr - 1] = le16_of(0);
 	d->nr = le16_of((uint16_t)(nr - 1));
 	if (entry == le16_get(d->heap_start))

@@ -21,6 +21,7 @@
  * transaction that freed them is committed. */
 #ifndef VBLKFS_FS_H
 #define VBLKFS_FS_H
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -72,12 +73,16 @@ struct fs_thread {
 	struct fs_thread *next;      /* tx.c's list of threads */
 };
 
-/* The disk's contents break the format: log it once with BLOCK (0: none) and the reason, mark the superblock,
- * follow errors=. Returns -EUCLEAN. */
-int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
+/* fs_corrupt(fs, block, fmt, ...): the disk's contents break the format: log it with BLOCK (0: none)
+ * and the reason, mark the superblock, follow errors=. Is -EUCLEAN.
+ * fs_abort(fs, err, fmt, ...): a write of unknown outcome: log, and go read-only. Is ERR.
+ * Macros, so that whoever reads the code, the static analyser too, sees what they come to. */
+#define fs_corrupt(...)        (fs_note_corrupt(__VA_ARGS__), -EUCLEAN)
+#define fs_abort(fs, err, ...) (fs_note_abort(fs, err, __VA_ARGS__), (err))
+void fs_note_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* A write of unknown outcome: log, and go read-only. Returns ERR. */
-int fs_abort(struct fs *fs, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void fs_note_abort(struct fs *fs, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* 0, -EROFS or -EIO: may this call change something? */
 int fs_may_write(const struct fs *fs);
 

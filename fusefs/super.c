@@ -220,7 +220,7 @@ static bool shut(struct fs *fs)
 	return is_first;
 }
 
-int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
+void fs_note_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 {
 	char why[256];
 	va_list ap;
@@ -237,10 +237,9 @@ int fs_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 	if (fs->opts.errors != FS_ERRORS_CONTINUE && shut(fs) && !fs->read_only)
 		syslog(LOG_ERR, "%s: read-only from now on; unmount it and run fsck.vblkfs",
 			fs->disk_name);
-	return -EUCLEAN;
 }
 
-int fs_abort(struct fs *fs, int err, const char *fmt, ...)
+void fs_note_abort(struct fs *fs, int err, const char *fmt, ...)
 {
 	char what[256];
 	va_list ap;
@@ -251,7 +250,6 @@ int fs_abort(struct fs *fs, int err, const char *fmt, ...)
 	if (shut(fs))
 		syslog(LOG_ERR, "%s: %s: %s; read-only from now on, what was not synced is lost",
 			fs->disk_name, what, strerror(-err));
-	return err;
 }
 
 int fs_may_write(const struct fs *fs)
