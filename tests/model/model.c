@@ -223,7 +223,8 @@ static void sleep_us(struct hw *hw, uint32_t us)
 	m_lock(m);
 	m->stat.slept_us += us;
 	m_unlock(m);
-	sched_yield();
+	if (m->cfg.when == MODEL_THREAD)
+		sched_yield();
 }
 
 static void close_hw(struct hw *hw)

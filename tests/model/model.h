@@ -80,8 +80,9 @@ struct model_config { /* start from model_defaults() */
 	enum model_when when;
 	enum model_order order;
 	uint64_t seed;
-	bool hold;       /* complete only what model_complete() names */
-	bool poll_rings; /* the device asks for no kicks while it is awake */
+	bool hold;            /* complete only what model_complete() names */
+	bool poll_rings;      /* the device asks for no kicks while it is awake */
+	uint16_t event_ahead; /* EVENT_IDX: it wants the kick this many requests late */
 	/* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0:
 	 * none does. */
 	unsigned run_on_polls;

@@ -258,7 +258,8 @@ static void ask_for_kicks(struct m_queue *q, bool wanted)
 {
 	if (event_idx(q)) { /* used.flags is to be ignored then, as avail_event is otherwise */
 		store16(q->m, avail_event(q),
-			wanted ? q->last_avail : (uint16_t)(q->last_avail - 1));
+			wanted ? (uint16_t)(q->last_avail + q->m->cfg.event_ahead)
+			       : (uint16_t)(q->last_avail - 1));
 		store16(q->m, &q->used->flags, wanted);
 	} else {
 		store16(q->m, &q->used->flags, !wanted);
