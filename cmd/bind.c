@@ -1,8 +1,9 @@
 /* bind.c - see bind.h.
  *
- * Order of a bind: everything that may fail harmlessly first (module, hugepages), then the checks, with the block device held exclusively
- * from before they are made until the driver has let go, so that nothing can be mounted in between; then unbind, driver_override,
- * bind. A failure after the unbind gives the disk back to its old driver. */
+ * Order of a bind: everything that may fail harmlessly first (module, hugepages), then the checks,
+ * with the block device held exclusively from before they are made until the driver has let go, so
+ * that nothing can be mounted in between; then unbind, driver_override, bind. A failure after the
+ * unbind gives the disk back to its old driver. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -244,7 +245,8 @@ int bind_disk(
 	return code;
 }
 
-/* The kernel makes the block device in its own time: wait a little, so that the next command finds it. */
+/* The kernel makes the block device in its own time: wait a little, so that the next command finds
+ * it. */
 static void await_kernel_disk(struct pci_disk *d)
 {
 	const struct timespec tick = {.tv_nsec = 20000000};

@@ -12,11 +12,12 @@ struct bind_report {
 	bool module_loaded;          /* by this call */
 };
 
-/* Refuses with -EBUSY a disk that is in use, and unless FORCE one that carries a known signature. On failure ERR has one line, and the
- * disk is with the driver that it had. */
+/* Refuses with -EBUSY a disk that is in use, and unless FORCE one that carries a known signature.
+ * On failure ERR has one line, and the disk is with the driver that it had. */
 int bind_disk(
 	struct pci_disk *d, bool force, struct bind_report *report, char *err, size_t err_bytes);
 
-/* Back to the driver that bind recorded, else to the one that claims it. Refuses -EBUSY while in use. */
+/* Back to the driver that bind recorded, else to the one that claims it. Refuses -EBUSY while in
+ * use. */
 int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes);
 #endif

@@ -1,10 +1,13 @@
 /* control.c - the daemon's control socket, both ends.
  *
- * One thread serves all clients; it never waits for one of them. Clients that "wait" stay connected until control_close().
+ * One thread serves all clients; it never waits for one of them. Clients that "wait" stay connected
+ * until control_close().
  *
  * Invariants
- *  1. .stat is called under .lock only, and not after control_unmounting(): what it reads may be gone then.
- *  2. The socket is removed before the last clients are answered: whoever could connect gets an answer. */
+ *  1. .stat is called under .lock only, and not after control_unmounting(): what it reads may be
+ *     gone then.
+ *  2. The socket is removed before the last clients are answered: whoever could connect gets an
+ *     answer. */
 #include <errno.h>
 #include <dirent.h>
 #include <json-c/json.h>

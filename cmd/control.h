@@ -26,7 +26,8 @@ void control_close(struct control *c, int err); /* answers "wait"; NULL: nothing
 
 /* ---- the clients' side ---- */
 
-/* Call FN for each daemon that answers, until it returns false. Sockets that nobody listens on are removed. How many answered. */
+/* Call FN for each daemon that answers, until it returns false. Sockets that nobody listens on are
+ * removed. How many answered. */
 typedef bool (*control_each_fn)(void *arg, pid_t pid, struct json_object *hello);
 int control_each(control_each_fn fn, void *arg);
 /* The daemon whose hello has VALUE under KEY ("source", "mountpoint", "dev"); -ENOENT: none. */
@@ -34,7 +35,8 @@ int control_find(const char *key, const char *value, pid_t *pid);
 
 /* Ask, and wait for the answer. *OUT is the caller's: json_object_put(). */
 int control_ask(pid_t pid, const char *verb, struct json_object **out);
-/* The same in two steps; the descriptor is the caller's. -ETIMEDOUT; -1 waits for ever. -EPIPE: the daemon is gone. */
+/* The same in two steps; the descriptor is the caller's. -ETIMEDOUT; -1 waits for ever. -EPIPE: the
+ * daemon is gone. */
 int control_send(pid_t pid, const char *verb);
 int control_receive(int fd, int timeout_ms, struct json_object **out);
 #endif

@@ -1,7 +1,8 @@
 /* holders.c - the ways to hold a disk: the kernel's holders (md, LVM, dm), loop devices, mounts and
  * swap, and plain open files.
  *
- * The last are found in /proc/PID/fd, which needs root to be complete; bind asks for root anyway. */
+ * The last are found in /proc/PID/fd, which needs root to be complete; bind asks for root anyway.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -13,8 +13,8 @@ static const char *const kernel_flags[] = {"rw", "ro", "suid", "nosuid", "dev", 
 	"noexec", "sync", "async", "dirsync", "atime", "noatime"};
 static const char *const kernel_values[] = {"context", "fscontext", "defcontext", "rootcontext"};
 
-/* For mount(8), systemd and others: no meaning here. A trailing * stands for the rest of the name. Times of last access
- * are never changed by reading, so the options about them change nothing. */
+/* For mount(8), systemd and others: no meaning here. A trailing * stands for the rest of the name.
+ * Times of last access are never changed by reading, so the options about them change nothing. */
 static const char *const swallowed[] = {"defaults", "auto", "noauto", "user", "nouser", "users",
 	"nousers", "owner", "noowner", "group", "nogroup", "nofail", "_netdev", "comment", "x-*",
 	"X-*", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime",
@@ -129,7 +129,8 @@ static int add_one(struct mount_opts *o, const char *name, const char *value, bo
 void mount_opts_init(struct mount_opts *o)
 {
 	*o = (struct mount_opts){.spin_us = -1, .allow_other = geteuid() == 0};
-	/* libfuse begins with nosuid,nodev; mount(8) says only what differs from its own defaults. */
+	/* libfuse begins with nosuid,nodev; mount(8) says only what differs from its own defaults.
+	 */
 	if (geteuid() == 0)
 		o->kernel = strdup("suid,dev");
 }

@@ -1,4 +1,5 @@
-/* mount_opts.h - the options of a mount: vblkfs(8)'s own, and what mount(8) and fstab(5) pass along. */
+/* mount_opts.h - the options of a mount: vblkfs(8)'s own, and what mount(8) and fstab(5) pass
+ * along. */
 #ifndef VBLKFS_MOUNT_OPTS_H
 #define VBLKFS_MOUNT_OPTS_H
 #include <stdbool.h>

@@ -1,5 +1,6 @@
-/* pci_disk.c - see pci_disk.h. Nothing here touches a device: what a function bound to uio_pci_generic holds is known from the record that bind
- * made, and from the daemon that uses it. */
+/* pci_disk.c - see pci_disk.h. Nothing here touches a device: what a function bound to
+ * uio_pci_generic holds is known from the record that bind made, and from the daemon that uses it.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

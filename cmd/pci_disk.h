@@ -1,4 +1,5 @@
-/* pci_disk.h - the machine's virtio block devices on PCI, as sysfs shows them; whatever driver they have. */
+/* pci_disk.h - the machine's virtio block devices on PCI, as sysfs shows them; whatever driver they
+ * have. */
 #ifndef VBLKFS_PCI_DISK_H
 #define VBLKFS_PCI_DISK_H
 #include <stdbool.h>

@@ -1,7 +1,8 @@
 /* signature.c - what a disk carries already.
  *
- * libblkid probes file descriptors, and a disk behind the seam has none. All signatures that it knows are near the disk's
- * beginning or its end: so those parts are copied to their places in a sparse file in memory, as long as the disk. */
+ * libblkid probes file descriptors, and a disk behind the seam has none. All signatures that it
+ * knows are near the disk's beginning or its end: so those parts are copied to their places in a
+ * sparse file in memory, as long as the disk. */
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <stdbool.h>

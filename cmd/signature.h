@@ -1,6 +1,8 @@
-/* signature.h - what a disk carries already: a filesystem, a partition table, a member of something larger.
+/* signature.h - what a disk carries already: a filesystem, a partition table, a member of something
+ * larger.
  *
- * WHAT gets one line for a message: `an ext4 filesystem, label "data"'. Errors are negative errnos. Nothing is written. */
+ * WHAT gets one line for a message: `an ext4 filesystem, label "data"'. Errors are negative errnos.
+ * Nothing is written. */
 #ifndef VBLKFS_SIGNATURE_H
 #define VBLKFS_SIGNATURE_H
 #include <stddef.h>

@@ -1,6 +1,7 @@
 /* source.c - uuid=, label= and serial=: look at each disk that is ours to look at.
  *
- * In capitals mount(8) would look for the first two itself, among the kernel's disks, and give up; so small letters do, too. */
+ * In capitals mount(8) would look for the first two itself, among the kernel's disks, and give up;
+ * so small letters do, too. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* umount.c - unmount, and come back only when the disk is clean and closed.
  *
- * The kernel does not wait for a FUSE daemon: umount(2) returns while the daemon still writes. So the daemon is asked,
- * before the unmount, to tell when it is done. The mount is found by its device number: a path may be a bind
- * mount's, or be reached in several ways. */
+ * The kernel does not wait for a FUSE daemon: umount(2) returns while the daemon still writes. So
+ * the daemon is asked, before the unmount, to tell when it is done. The mount is found by its
+ * device number: a path may be a bind mount's, or be reached in several ways. */
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
@@ -17,7 +17,8 @@
 #include "namespace.h"
 #include "umount.h"
 
-/* The kernel tells the daemon of the last unmount at once. If it has heard nothing by then, something else has the mount. */
+/* The kernel tells the daemon of the last unmount at once. If it has heard nothing by then,
+ * something else has the mount. */
 #define HEARD_MS 3000
 
 struct umount_opts {
@@ -66,7 +67,8 @@ static int parse(int argc, char **argv, struct umount_opts *o)
 	return 0;
 }
 
-/* The device number of the filesystem mounted on DIR, as in hello's "dev"; and how often that filesystem is mounted. */
+/* The device number of the filesystem mounted on DIR, as in hello's "dev"; and how often that
+ * filesystem is mounted. */
 static int mounted_dev(const char *dir, char *dev, size_t bytes)
 {
 	struct libmnt_table *tb = mnt_new_table_from_file("/proc/self/mountinfo");

@@ -4,8 +4,8 @@
 
 /* The mount at DIR is to be undone by umount.fuse.vblkfs.
  *
- * Without it umount(8), called by root with an absolute path, asks statfs(2) for the type, gets "fuse" without the rest, and
- * does not find the helper (util-linux 2.38). */
+ * Without it umount(8), called by root with an absolute path, asks statfs(2) for the type, gets
+ * "fuse" without the rest, and does not find the helper (util-linux 2.38). */
 void utab_add(const char *source, const char *dir);
 void utab_remove(const char *dir);
 #endif

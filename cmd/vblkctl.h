@@ -1,4 +1,5 @@
-/* vblkctl.h - the verbs of vblkctl, one function each. Each gets its own argv and returns the exit status: 0, 1 failure, 2 usage. */
+/* vblkctl.h - the verbs of vblkctl, one function each. Each gets its own argv and returns the exit
+ * status: 0, 1 failure, 2 usage. */
 #ifndef VBLKFS_VBLKCTL_H
 #define VBLKFS_VBLKCTL_H
 #include <stdbool.h>

@@ -90,7 +90,8 @@ static void print_mount(struct json_object *o)
 		print_rings(part);
 }
 
-/* The daemon that serves TARGET: a directory on the mount, or the source as it was given to mount. */
+/* The daemon that serves TARGET: a directory on the mount, or the source as it was given to mount.
+ */
 static int find_daemon(const char *target, pid_t *pid)
 {
 	char dev[32], full[PATH_MAX];

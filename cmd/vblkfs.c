@@ -1,13 +1,17 @@
-/* vblkfs.c - vblkfs(8): mount a filesystem and serve it; also mount(8)'s helper (mount.fuse.vblkfs) and, by that name, umount.fuse.vblkfs.
+/* vblkfs.c - vblkfs(8): mount a filesystem and serve it; also mount(8)'s helper (mount.fuse.vblkfs)
+ * and, by that name, umount.fuse.vblkfs.
  *
- * Two processes. The one that was called waits for one message, checks that the mount can be read, and exits with mount(8)'s status. The
- * daemon opens the disk (after the fork: a disk belongs to the process that opened it), mounts, says so, serves, and unmounts.
+ * Two processes. The one that was called waits for one message, checks that the mount can be read,
+ * and exits with mount(8)'s status. The daemon opens the disk (after the fork: a disk belongs to
+ * the process that opened it), mounts, says so, serves, and unmounts.
  *
  * Invariants
- *  1. The caller gets status 0 only when the root of the mount could be listed; else one line says why, and no mount is left.
- *  2. However the end comes (umount, SIGTERM, a lost disk) it is tear_down() that makes the disk clean, and then control_close() that
- *     tells those who wait.
- *  3. The first thread only waits; it takes no part in requests, so that it may itself use the mount. */
+ *  1. The caller gets status 0 only when the root of the mount could be listed; else one line says
+ *     why, and no mount is left.
+ *  2. However the end comes (umount, SIGTERM, a lost disk) it is tear_down() that makes the disk
+ *     clean, and then control_close() that tells those who wait.
+ *  3. The first thread only waits; it takes no part in requests, so that it may itself use the
+ *     mount. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -316,7 +320,8 @@ static int open_session(struct daemon *d)
 	return 0;
 }
 
-/* The kernel holds a FUSE mount's dirty pages and read-ahead to limits made for slow daemons. Best effort. */
+/* The kernel holds a FUSE mount's dirty pages and read-ahead to limits made for slow daemons. Best
+ * effort. */
 static void tune_kernel(const struct daemon *d)
 {
 	unsigned maj = major(d->mount_dev), min = minor(d->mount_dev);
@@ -361,7 +366,8 @@ static bool still_mounted_here(const struct daemon *d)
 	return stat(d->prog->dir, &st) == 0 && st.st_dev == d->mount_dev;
 }
 
-/* A signal: take the mount away from its users, and end. What they have written so far goes to the disk. */
+/* A signal: take the mount away from its users, and end. What they have written so far goes to the
+ * disk. */
 static void detach(struct daemon *d)
 {
 	struct pollfd over = {.fd = session_fd(d->session), .events = POLLIN};
@@ -442,16 +448,17 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* The kernel must never wait for this process's own memory by writing to this process's own mount; nor should the
- * process be chosen when memory is short: its users would lose their files. Best effort. */
+/* The kernel must never wait for this process's own memory by writing to this process's own mount;
+ * nor should the process be chosen when memory is short: its users would lose their files. Best
+ * effort. */
 static void protect_from_memory_pressure(void)
 {
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	sysfs_write("-1000", "/proc/self/oom_score_adj");
 }
 
-/* Tell the caller that it is mounted: an empty message. False: the caller is gone (killed while it waited), and
- * will not know that there is a mount. */
+/* Tell the caller that it is mounted: an empty message. False: the caller is gone (killed while it
+ * waited), and will not know that there is a mount. */
 static bool leave_the_caller(struct daemon *d)
 {
 	bool told = write(d->report_fd, "", 1) == 1;
@@ -493,7 +500,8 @@ static int run(const struct program *prog, int report_fd)
 
 /* ---- the caller ---- */
 
-/* A mount of ours whose daemon was killed is in the way: nothing can be mounted on it, nor read from it. */
+/* A mount of ours whose daemon was killed is in the way: nothing can be mounted on it, nor read
+ * from it. */
 static int detach_dead_mount(const char *dir)
 {
 	struct libmnt_table *tb = mnt_new_table_from_file("/proc/self/mountinfo");
@@ -591,8 +599,9 @@ static int wait_for_daemon(const struct program *p, pid_t pid, int fd)
 	return MNT_EX_SUCCESS;
 }
 
-/* One name for ps(1), pidof(8) and others, whoever called. Not one with '@', which makes systemd spare a process when it shuts
- * down: SIGTERM makes the filesystem clean, and systemd waits for that; it would not wait after umount2(2). */
+/* One name for ps(1), pidof(8) and others, whoever called. Not one with '@', which makes systemd
+ * spare a process when it shuts down: SIGTERM makes the filesystem clean, and systemd waits for
+ * that; it would not wait after umount2(2). */
 static void take_name(char *argv0)
 {
 	static const char name[] = "vblkfs";

@@ -1,8 +1,9 @@
 /* blockdev.c - the seam's common half: checks, sleeping and waking, synchronous requests.
  *
- * How a sleep ends without a lost wake-up: blk_wake() sets `woken` and then writes event_fd; the owner clears `woken` and then
- * drains event_fd, and looks at `woken` once more before it sleeps. So a wake that finds `woken` set may skip the write: the
- * owner has yet to look. A write that comes after the owner has looked ends one sleep for nothing. */
+ * How a sleep ends without a lost wake-up: blk_wake() sets `woken` and then writes event_fd; the
+ * owner clears `woken` and then drains event_fd, and looks at `woken` once more before it sleeps.
+ * So a wake that finds `woken` set may skip the write: the owner has yet to look. A write that
+ * comes after the owner has looked ends one sleep for nothing. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* disk.h - open a disk by the name a user gives it.
  *
- * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic), anything else is the path of an image
- * file. serial=, UUID=, LABEL= are resolved by the caller. */
+ * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic),
+ * anything else is the path of an image file. serial=, UUID=, LABEL= are resolved by the caller. */
 #ifndef VBLKFS_DISK_H
 #define VBLKFS_DISK_H
 #include <stdbool.h>
@@ -19,7 +19,8 @@ struct disk_opts {
 /* OPTS may be NULL. On failure ERR has one line for the user. */
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
-/* The PCI address that SOURCE is, by its form, as 0000:00:05.0 into OUT; false: SOURCE has another form. */
+/* The PCI address that SOURCE is, by its form, as 0000:00:05.0 into OUT; false: SOURCE has another
+ * form. */
 bool disk_parse_address(const char *source, char *out, size_t bytes);
 bool disk_is_pci(const char *source);
 

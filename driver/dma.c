@@ -5,8 +5,8 @@
  *	  pieces   large    large    free
  *
  * Invariants
- *  1. Page N of the window is page N of the file, mapped shared: a fork can't move it by copy-on-write, and MADV_DONTFORK keeps a child
- *     from holding it.
+ *  1. Page N of the window is page N of the file, mapped shared: a fork can't move it by
+ *     copy-on-write, and MADV_DONTFORK keeps a child from holding it.
  *  2. phys[N] is known before nr_pages counts N, and never changes; so dma_addr() needs no lock.
  *  3. A page is free, cut into pieces of 4096 bytes, or part of a run of whole pages. */
 #include <assert.h>
@@ -121,7 +121,8 @@ static unsigned long read_count(const char *name)
 	return n;
 }
 
-/* Free ones, those that the kernel would make on demand, and those that a dead owner's file holds. */
+/* Free ones, those that the kernel would make on demand, and those that a dead owner's file holds.
+ */
 static unsigned long nr_available(const char *path)
 {
 	unsigned long n = read_count("free_hugepages") - read_count("resv_hugepages");
@@ -136,7 +137,8 @@ static unsigned long nr_available(const char *path)
 	return n;
 }
 
-/* MEM, which is there, has been written to. -EPERM: the kernel hides addresses from this process. */
+/* MEM, which is there, has been written to. -EPERM: the kernel hides addresses from this process.
+ */
 static int translate(int pagemap_fd, const void *mem, uint64_t *phys)
 {
 	uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -1,7 +1,8 @@
 /* dma.h - memory that a device may read and write: 2 MiB pages of a named hugetlbfs file.
  *
- * Named, so that the pages outlive a killed process and nobody else gets them while the device may still write: the next
- * owner takes them over, once it has reset the device. Pages are added when memory is asked for, and stay until the arena goes.
+ * Named, so that the pages outlive a killed process and nobody else gets them while the device may
+ * still write: the next owner takes them over, once it has reset the device. Pages are added when
+ * memory is asked for, and stay until the arena goes.
  *
  * Threads: any, but for create and destroy. */
 #ifndef VBLKFS_DMA_H
@@ -13,8 +14,8 @@
 
 struct dma_arena;
 
-/* Is there any memory to be had for the function at ADDRESS? On failure ERR has one line that says what to do. Touches
- * nothing that a former owner left. */
+/* Is there any memory to be had for the function at ADDRESS? On failure ERR has one line that says
+ * what to do. Touches nothing that a former owner left. */
 int dma_check(const char *address, char *err, size_t err_bytes);
 
 /* For the function at ADDRESS, which was reset since its last owner died. */
@@ -22,7 +23,8 @@ int dma_create(const char *address, struct dma_arena **out);
 /* Memory not freed by then stays in the file, for the next owner's dma_create() to free. */
 void dma_destroy(struct dma_arena *arena);
 
-/* Zeroed; 4096-aligned; up to 2 MiB contiguous; a multiple of 2 MiB is 2 MiB-aligned. NULL: none left. */
+/* Zeroed; 4096-aligned; up to 2 MiB contiguous; a multiple of 2 MiB is 2 MiB-aligned. NULL: none
+ * left. */
 void *dma_alloc(struct dma_arena *arena, size_t bytes);
 void dma_free(struct dma_arena *arena, void *mem, size_t bytes);
 /* The device's address, and how many bytes on are contiguous. UINT64_MAX: not of this arena. */

@@ -1,16 +1,18 @@
 /* hw.h - the one way to the hardware: a table of hooks for one PCI function.
  *
  * Everything the driver does to a device goes through here: BARs (memory or I/O), PCI configuration
- * space, DMA memory and the interrupt. Behind it: a function bound to uio_pci_generic (hw_uio.c), and in tests
- * the strict device model. Every register access has the register's own width (virtio 1.2, 4.1.3.1).
+ * space, DMA memory and the interrupt. Behind it: a function bound to uio_pci_generic (hw_uio.c),
+ * and in tests the strict device model. Every register access has the register's own width (virtio
+ * 1.2, 4.1.3.1).
  *
- * Ring memory is read and written through dma_load*() and dma_store*() and ordered by dma_wmb(), dma_rmb() and
- * dma_mb() only. In the product those are plain atomic accesses and fences. Built with -DHW_MODEL they go through
- * the table where it has the hook, so that the model sees each ring store and shows the device unfenced
- * stores in the worst order: a missing barrier then is a failed test.
+ * Ring memory is read and written through dma_load*() and dma_store*() and ordered by dma_wmb(),
+ * dma_rmb() and dma_mb() only. In the product those are plain atomic accesses and fences. Built
+ * with -DHW_MODEL they go through the table where it has the hook, so that the model sees each ring
+ * store and shows the device unfenced stores in the worst order: a missing barrier then is a failed
+ * test.
  *
- * Threads: cfg_*, bar_* and dma_* from any thread; the driver holds its own lock around select-then-access
- * registers; irq_wait from one thread only. Errors are negative errnos. */
+ * Threads: cfg_*, bar_* and dma_* from any thread; the driver holds its own lock around
+ * select-then-access registers; irq_wait from one thread only. Errors are negative errnos. */
 #ifndef VBLKFS_HW_H
 #define VBLKFS_HW_H
 #include <stdatomic.h>
@@ -45,14 +47,17 @@ struct hw_ops {
 	void (*write16)(struct hw *hw, int bar, uint64_t off, uint16_t val);
 	void (*write32)(struct hw *hw, int bar, uint64_t off, uint32_t val);
 
-	/* DMA memory: zeroed, 4096-aligned; contiguous for the device when at most 2 MiB. NULL: none left. */
+	/* DMA memory: zeroed, 4096-aligned; contiguous for the device when at most 2 MiB. NULL:
+	 * none left. */
 	void *(*dma_alloc)(struct hw *hw, size_t bytes);
 	void (*dma_free)(struct hw *hw, void *mem, size_t bytes);
-	/* The device's address of MEM, and in *CONTIG how many bytes on from there are contiguous. UINT64_MAX: not DMA memory. */
+	/* The device's address of MEM, and in *CONTIG how many bytes on from there are contiguous.
+	 * UINT64_MAX: not DMA memory. */
 	uint64_t (*dma_addr)(struct hw *hw, const void *mem, size_t *contig);
 
-	/* The interrupt. irq_wait sleeps until one came or WAKE_FD is readable: 1, 0, or -EOPNOTSUPP where there
-	 * is none (poll instead), -ENODEV when the device is gone. The line stays masked until irq_unmask. */
+	/* The interrupt. irq_wait sleeps until one came or WAKE_FD is readable: 1, 0, or
+	 * -EOPNOTSUPP where there is none (poll instead), -ENODEV when the device is gone. The line
+	 * stays masked until irq_unmask. */
 	int (*irq_wait)(struct hw *hw, int wake_fd);
 	int (*irq_unmask)(struct hw *hw);
 	int (*irq_mask)(struct hw *hw);
@@ -87,7 +92,8 @@ struct hw {
 #define HW_HOOKED(hw, hook) 0
 #endif
 
-/* Ring memory is shared with the device: every access is one atomic load or store of the field's width. */
+/* Ring memory is shared with the device: every access is one atomic load or store of the field's
+ * width. */
 static inline void dma_store16(struct hw *hw, le16 *p, uint16_t val)
 {
 	if (HW_HOOKED(hw, dma_store))
@@ -165,8 +171,8 @@ static inline void dma_mb(struct hw *hw)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Open the function at ADDRESS (0000:00:05.0), which must be bound to uio_pci_generic; takes its exclusive lock.
- * DMA memory comes from a hugetlbfs file named for ADDRESS, grown as dma_alloc asks. On failure a one-line reason that
- * says what to do is in ERR. */
+/* Open the function at ADDRESS (0000:00:05.0), which must be bound to uio_pci_generic; takes its
+ * exclusive lock. DMA memory comes from a hugetlbfs file named for ADDRESS, grown as dma_alloc
+ * asks. On failure a one-line reason that says what to do is in ERR. */
 int hw_uio_open(const char *address, struct hw **out, char *err, size_t err_bytes);
 #endif

@@ -1,13 +1,17 @@
 /* hw_uio.c - the hardware as uio_pci_generic gives it to a process.
  *
  * Invariants
- *  1. One process at a time: the lock file is locked before /dev/uioN is opened, because a close of it, by anyone, makes the kernel
- *     turn bus mastering off under the owner.
- *  2. The command register is shared with the kernel's interrupt handler, which sets Interrupt Disable. So it is never read, changed and written
- *     back: bus mastering is written as the byte at offset 4, Interrupt Disable with the whole word, whose other bits are ours and known. (The
- *     byte at offset 5 would do on real hardware; QEMU before 9.2 does not move the line then: interrupts get lost, or never end.)
- *  3. /dev/uioN stays open as long as queues may run: its close, by death too, ends the function's DMA.
- *  4. DMA memory begins with the first dma_alloc(), after the device's reset: what a dead owner left is not touched before. */
+ *  1. One process at a time: the lock file is locked before /dev/uioN is opened, because a close of
+ *     it, by anyone, makes the kernel turn bus mastering off under the owner.
+ *  2. The command register is shared with the kernel's interrupt handler, which sets Interrupt
+ *     Disable. So it is never read, changed and written back: bus mastering is written as the byte
+ *     at offset 4, Interrupt Disable with the whole word, whose other bits are ours and known. (The
+ *     byte at offset 5 would do on real hardware; QEMU before 9.2 does not move the line then:
+ *     interrupts get lost, or never end.)
+ *  3. /dev/uioN stays open as long as queues may run: its close, by death too, ends the function's
+ *     DMA.
+ *  4. DMA memory begins with the first dma_alloc(), after the device's reset: what a dead owner
+ *     left is not touched before. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -373,7 +377,8 @@ static int find_uio(const char *address, char *name, size_t bytes)
 	return err;
 }
 
-/* Not every function has an interrupt: without one the kernel answers -EIO from the start. A stale count is dropped. */
+/* Not every function has an interrupt: without one the kernel answers -EIO from the start. A stale
+ * count is dropped. */
 static bool has_interrupt(int uio_fd)
 {
 	uint32_t count;

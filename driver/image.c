@@ -1,7 +1,8 @@
 /* image.c - an image file, or a kernel block device, behind the seam.
  *
- * Through the kernel's page cache, by io_uring: BLK_FLUSH is fdatasync(2). One opener: an exclusive flock (shared when read-only). Where
- * io_uring is refused (seccomp, old kernel) requests are carried out by plain system calls in the owner's poll.
+ * Through the kernel's page cache, by io_uring: BLK_FLUSH is fdatasync(2). One opener: an exclusive
+ * flock (shared when read-only). Where io_uring is refused (seccomp, old kernel) requests are
+ * carried out by plain system calls in the owner's poll.
  *
  * Invariants
  *  1. A request is in exactly one place: in the ring (nr_in_ring counts it) or in the queue's FIFO.
@@ -303,7 +304,8 @@ static int fail(char *err, size_t err_bytes, int code, const char *path, const c
 	return code;
 }
 
-/* A block device that will be written is opened O_EXCL: refused while it is mounted or otherwise held. */
+/* A block device that will be written is opened O_EXCL: refused while it is mounted or otherwise
+ * held. */
 static int open_locked(const char *path, bool read_only, char *err, size_t err_bytes)
 {
 	struct stat st;

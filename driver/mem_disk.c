@@ -1,4 +1,5 @@
-/* mem_disk.c - a disk in memory, for tests. Requests are carried out by the owner's poll, in order. */
+/* mem_disk.c - a disk in memory, for tests. Requests are carried out by the owner's poll, in order.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

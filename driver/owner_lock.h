@@ -1,11 +1,13 @@
 /* owner_lock.h - a lock that costs its one owner nothing, until somebody else needs it too.
  *
- * While it is not shared only the owner may call owner_lock(): that is two plain stores, no atomic read-modify-write and no fence. Another
- * thread first calls owner_lock_share(): from its return on everybody takes the mutex. That is for good.
+ * While it is not shared only the owner may call owner_lock(): that is two plain stores, no atomic
+ * read-modify-write and no fence. Another thread first calls owner_lock_share(): from its return on
+ * everybody takes the mutex. That is for good.
  *
- * Why it holds: the owner says "inside", then looks at "shared"; the other says "shared", then looks at "inside". Each
- * needs a full fence between the two; membarrier(2) runs the owner's on demand, so that only the other side pays.
- * Where the kernel does not have it, the lock is born shared. */
+ * Why it holds: the owner says "inside", then looks at "shared"; the other says "shared", then
+ * looks at "inside". Each needs a full fence between the two; membarrier(2) runs the owner's on
+ * demand, so that only the other side pays. Where the kernel does not have it, the lock is born
+ * shared. */
 #ifndef VBLKFS_OWNER_LOCK_H
 #define VBLKFS_OWNER_LOCK_H
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* pci_func.c - see pci_func.h.
  *
- * libpciaccess finds the function, and maps its BARs uncached, page by page, as they are asked for. Configuration
- * space goes through a descriptor of our own: libpciaccess opens the file anew for each access, and
- * each interrupt needs one. */
+ * libpciaccess finds the function, and maps its BARs uncached, page by page, as they are asked for.
+ * Configuration space goes through a descriptor of our own: libpciaccess opens the file anew for
+ * each access, and each interrupt needs one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pciaccess.h>
@@ -278,7 +278,8 @@ void pcif_write(struct pci_func *f, int bar, uint64_t off, unsigned bytes, uint3
 {
 	const struct bar *b = &f->bar[bar];
 
-	/* Ring stores before a doorbell, on processors that may swap them (the register is uncached memory). */
+	/* Ring stores before a doorbell, on processors that may swap them (the register is uncached
+	 * memory). */
 	atomic_thread_fence(memory_order_release);
 	if (b->is.is_io) {
 		io_write(b, (uint32_t)off, bytes, val);

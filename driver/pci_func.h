@@ -1,6 +1,8 @@
-/* pci_func.h - one PCI function: found by its address, its configuration space, its BARs. On libpciaccess and sysfs.
+/* pci_func.h - one PCI function: found by its address, its configuration space, its BARs. On
+ * libpciaccess and sysfs.
  *
- * Threads: open and close from one at a time; the rest from any, but pcif_map() before the accesses that need it. */
+ * Threads: open and close from one at a time; the rest from any, but pcif_map() before the accesses
+ * that need it. */
 #ifndef VBLKFS_PCI_FUNC_H
 #define VBLKFS_PCI_FUNC_H
 #include "hw.h"

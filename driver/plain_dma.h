@@ -1,4 +1,5 @@
-/* plain_dma.h - "DMA memory" for disks that are served by this process or its kernel: ordinary pages. */
+/* plain_dma.h - "DMA memory" for disks that are served by this process or its kernel: ordinary
+ * pages. */
 #ifndef VBLKFS_PLAIN_DMA_H
 #define VBLKFS_PLAIN_DMA_H
 #include "blockdev.h"

@@ -3,11 +3,13 @@
  *	blk_queue --- struct vblk_handle --+
  *	blk_queue --- struct vblk_handle --+-- struct vblk_ring --- struct virtqueue
  *
- * Each thread has a handle; a ring has one, or, when there are more threads than rings, several. A request is cut into parts by the
- * device's limits; each part takes a slot of its ring while the device has it.
+ * Each thread has a handle; a ring has one, or, when there are more threads than rings, several. A
+ * request is cut into parts by the device's limits; each part takes a slot of its ring while the
+ * device has it.
  *
- * Threads: a handle is its thread's; `armed` is also the interrupt thread's. A ring is under its `lock`. Lock order:
- * config_lock (virtio_bus.h) > open_lock > ring->lock > handles_lock. done() is called under none. */
+ * Threads: a handle is its thread's; `armed` is also the interrupt thread's. A ring is under its
+ * `lock`. Lock order: config_lock (virtio_bus.h) > open_lock > ring->lock > handles_lock. done() is
+ * called under none. */
 #ifndef VBLKFS_VBLK_H
 #define VBLKFS_VBLK_H
 #include <pthread.h>
@@ -132,7 +134,8 @@ static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
 }
 
 /* vblk_part.c; caller holds ring->lock: */
-/* Give the device the next part of REQ. -ENOSPC: there is no room. Any other error: REQ can't go on. */
+/* Give the device the next part of REQ. -ENOSPC: there is no room. Any other error: REQ can't go
+ * on. */
 int vblk_give_part(struct vblk_ring *ring, struct blk_req *req);
 int vblk_error_of(uint8_t status); /* as the device wrote it */
 /* Ask for the serial number, before there are handles. -EIO: it has none; -ETIMEDOUT: no answer. */
@@ -156,6 +159,7 @@ int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
 int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
 void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */
-/* The device is of no use any more: reset it, then fail everything with ERR. Once; holds no ring's lock. WHY goes to the log. */
+/* The device is of no use any more: reset it, then fail everything with ERR. Once; holds no ring's
+ * lock. WHY goes to the log. */
 void vblk_break(struct vblk *vblk, int err, const char *why);
 #endif

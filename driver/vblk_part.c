@@ -1,10 +1,11 @@
-/* vblk_part.c - requests are cut by the device's limits into parts, each of them one virtio request.
+/* vblk_part.c - requests are cut by the device's limits into parts, each of them one virtio
+ * request.
  *
  *	| header | data ... | status |		header and status are the slot's; data is the caller's memory
  *
  * Invariants
- *  1. A part is whole logical blocks, keeps to size_max, seg_max, the ring's size and the limits of its type, and no segment
- *     reaches over a border of contiguous memory.
+ *  1. A part is whole logical blocks, keeps to size_max, seg_max, the ring's size and the limits of
+ *     its type, and no segment reaches over a border of contiguous memory.
  *  2. The status byte is poisoned before: what the device does not write is an error. */
 #include <assert.h>
 #include <errno.h>
@@ -78,7 +79,8 @@ static bool add_seg(
 	return true;
 }
 
-/* Fill the data segments from where the request stands, as far as one part may go. *BYTES: how many that are. */
+/* Fill the data segments from where the request stands, as far as one part may go. *BYTES: how many
+ * that are. */
 static int gather(
 	const struct vblk_ring *ring, struct blk_req *req, struct part *part, uint64_t *bytes)
 {

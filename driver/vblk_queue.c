@@ -1,12 +1,14 @@
 /* vblk_queue.c - requests: given to the ring part by part, taken back, called back.
  *
  * Invariants
- *  1. A request is in one place: it waits for room (`left` not 0), or all of it is with the device (`left` 0, `parts` not 0), or it is on
- *     its owner's done list.
- *  2. Requests wait in one line per ring, whoever's they are, and whoever takes parts back gives the next ones: so one that waits
- *     always gets on, even when its owner sleeps.
- *  3. done() is called by the owner, in its vblk_poll(), under no lock, once, with the first error of any part.
- *  4. Parts come back from the device, or all at once after its reset (vblk->dead); a slot is never used again before. */
+ *  1. A request is in one place: it waits for room (`left` not 0), or all of it is with the device
+ *     (`left` 0, `parts` not 0), or it is on its owner's done list.
+ *  2. Requests wait in one line per ring, whoever's they are, and whoever takes parts back gives
+ *     the next ones: so one that waits always gets on, even when its owner sleeps.
+ *  3. done() is called by the owner, in its vblk_poll(), under no lock, once, with the first error
+ *     of any part.
+ *  4. Parts come back from the device, or all at once after its reset (vblk->dead); a slot is never
+ *     used again before. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,8 @@
-/* vblk_watch.c - notices what no interrupt tells: a device that stalls, and ends the service of one that broke.
+/* vblk_watch.c - notices what no interrupt tells: a device that stalls, and ends the service of one
+ * that broke.
  *
- * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress the sleepers look for themselves, so
- * that a lost interrupt costs a second and not for ever. */
+ * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress
+ * the sleepers look for themselves, so that a lost interrupt costs a second and not for ever. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -28,7 +29,8 @@ void vblk_break(struct vblk *vblk, int err, const char *why)
 		ring->stopped = true;
 		owner_unlock(&ring->lock);
 	}
-	/* Only now may what the device had be given back: it can't write to it any more (virtio 1.2, 3.3.1). */
+	/* Only now may what the device had be given back: it can't write to it any more (virtio
+	 * 1.2, 3.3.1). */
 	(void)virtio_reset_device(vblk->vdev);
 	atomic_store(&vblk->dead, err);
 	for (unsigned i = 0; i < vblk->nr_rings; i++)

@@ -1,8 +1,11 @@
-/* virtio_blk.c - the block device's driver: its features, configuration, beginning and end (virtio 1.2, 5.2).
+/* virtio_blk.c - the block device's driver: its features, configuration, beginning and end (virtio
+ * 1.2, 5.2).
  *
  * Invariants
- *  1. A configuration field is read only if its feature was negotiated, and a feature is accepted only if its field is there.
- *  2. What the device says is checked when it is read; past that, limits are never 0 and always allow one logical block.
+ *  1. A configuration field is read only if its feature was negotiated, and a feature is accepted
+ *     only if its field is there.
+ *  2. What the device says is checked when it is read; past that, limits are never 0 and always
+ *     allow one logical block.
  *  3. DMA memory is freed only after the device was reset; if that failed, never. */
 #include <ctype.h>
 #include <errno.h>
@@ -91,7 +94,8 @@ static void read_fields(struct virtio_device *vdev, struct config *c)
 	c->blk_size = get(vdev, VIRTIO_BLK_F_BLK_SIZE, CONFIG(blk_size), 4, SECTOR_BYTES);
 	c->physical_exp =
 		(uint8_t)get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(physical_block_exp), 1, 0);
-	/* 5.2.5.1: without the field a device with FLUSH writes back, one without writes through. */
+	/* 5.2.5.1: without the field a device with FLUSH writes back, one without writes through.
+	 */
 	c->writeback = (uint8_t)get(vdev, VIRTIO_BLK_F_CONFIG_WCE, CONFIG(writeback), 1,
 		virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH));
 	c->num_queues = (uint16_t)get(vdev, VIRTIO_BLK_F_MQ, CONFIG(num_queues), 2, 1);
@@ -307,7 +311,8 @@ static int make_rings(struct vblk *vblk, const struct disk_opts *opts)
 	return err;
 }
 
-/* The serial number: not NUL-terminated when it is 20 bytes long, and not to be trusted on a terminal. */
+/* The serial number: not NUL-terminated when it is 20 bytes long, and not to be trusted on a
+ * terminal. */
 static int read_serial(struct vblk *vblk)
 {
 	char id[VIRTIO_BLK_ID_BYTES];

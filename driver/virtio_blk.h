@@ -4,7 +4,8 @@
 #include "disk.h"
 #include "hw.h"
 
-/* The disk behind HW. On success it owns HW; on failure HW is closed, and ERR has one line for the user. OPTS may be NULL. */
+/* The disk behind HW. On success it owns HW; on failure HW is closed, and ERR has one line for the
+ * user. OPTS may be NULL. */
 int vblk_open_hw(struct hw *hw, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
 

@@ -1,9 +1,12 @@
 /* virtio_bus.c - see virtio_bus.h.
  *
  * Invariants
- *  1. The status register only ever gains bits, but for the write of 0 that resets (virtio 1.2, 2.1.2).
- *  2. A feature is accepted only if the device offers it and the driver's table names it, and never after FEATURES_OK (2.2).
- *  3. No step of initialisation follows one that failed: FAILED is set, then the device is reset (3.1.1).
+ *  1. The status register only ever gains bits, but for the write of 0 that resets (virtio 1.2,
+ *     2.1.2).
+ *  2. A feature is accepted only if the device offers it and the driver's table names it, and never
+ *     after FEATURES_OK (2.2).
+ *  3. No step of initialisation follows one that failed: FAILED is set, then the device is reset
+ *     (3.1.1).
  *  4. config_changed() is called under config_lock, never before the probe has ended. */
 #include <errno.h>
 #include <stdarg.h>
@@ -83,8 +86,8 @@ static int add_status(struct virtio_device *vdev, uint8_t bits)
 	return 0;
 }
 
-/* The device ignores the reset. Without bus mastering it can't reach memory, whatever it thinks its state is; a reset of the
- * whole function, if it has one, makes that state known again. */
+/* The device ignores the reset. Without bus mastering it can't reach memory, whatever it thinks its
+ * state is; a reset of the whole function, if it has one, makes that state known again. */
 static int reset_by_force(struct virtio_device *vdev, int err)
 {
 	int off = vdev->hw->ops->bus_master(vdev->hw, false);
@@ -125,7 +128,8 @@ static uint64_t table_bits(const unsigned *table, unsigned nr)
 	return bits;
 }
 
-/* Bits 28 and up belong to rings and transport, which drop what they do not know in finalize_features(). */
+/* Bits 28 and up belong to rings and transport, which drop what they do not know in
+ * finalize_features(). */
 #define TRANSPORT_FEATURES (~0ULL << VIRTIO_RING_F_INDIRECT_DESC)
 
 static void choose_features(struct virtio_device *vdev)

@@ -1,12 +1,15 @@
-/* virtio_bus.h - the virtio bus: devices, drivers, and how they find each other; feature negotiation and device status.
+/* virtio_bus.h - the virtio bus: devices, drivers, and how they find each other; feature
+ * negotiation and device status.
  *
- * Names and order follow Linux's drivers/virtio. A transport registers a device: it is reset, acknowledged, matched, validated, probed,
- * made live, scanned. The driver then owns it until virtio_unregister_device().
+ * Names and order follow Linux's drivers/virtio. A transport registers a device: it is reset,
+ * acknowledged, matched, validated, probed, made live, scanned. The driver then owns it until
+ * virtio_unregister_device().
  *
  * Errors are negative errnos; the first failure also leaves one line for the user in vdev->why.
  *
- * Threads: registration from any thread. config_changed() comes from the transport's interrupt thread, or, when a change came
- * before the probe ended, from the thread that probes; never from two at a time. The transport locks its registers. */
+ * Threads: registration from any thread. config_changed() comes from the transport's interrupt
+ * thread, or, when a change came before the probe ended, from the thread that probes; never from
+ * two at a time. The transport locks its registers. */
 #ifndef VBLKFS_VIRTIO_BUS_H
 #define VBLKFS_VIRTIO_BUS_H
 #include <pthread.h>
@@ -30,19 +33,23 @@ struct virtqueue_info {
 struct virtio_config_ops {
 	uint8_t (*get_status)(struct virtio_device *vdev);
 	void (*set_status)(struct virtio_device *vdev, uint8_t status); /* not 0: that is reset() */
-	/* Status 0, and wait until it reads 0: then the device touches no memory. -ENODEV: gone; -ETIMEDOUT: it may still do. */
+	/* Status 0, and wait until it reads 0: then the device touches no memory. -ENODEV: gone;
+	 * -ETIMEDOUT: it may still do. */
 	int (*reset)(struct virtio_device *vdev);
 	uint64_t (*get_features)(struct virtio_device *vdev);
 	/* Drops what the transport and the rings do not understand, then tells the device. */
 	int (*finalize_features)(struct virtio_device *vdev);
 	uint32_t (*generation)(struct virtio_device *vdev);
-	/* One field, of its natural width: 1, 2, 4 or 8 bytes, in host order. The caller keeps to vdev->config_bytes. */
+	/* One field, of its natural width: 1, 2, 4 or 8 bytes, in host order. The caller keeps to
+	 * vdev->config_bytes. */
 	uint64_t (*get)(struct virtio_device *vdev, uint32_t off, unsigned bytes);
 	void (*set)(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
-	/* Make NR queues, none bigger than MAX_SIZE, and start listening for interrupts. All or none. */
+	/* Make NR queues, none bigger than MAX_SIZE, and start listening for interrupts. All or
+	 * none. */
 	int (*find_vqs)(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 		const struct virtqueue_info *info, struct virtqueue **out);
-	/* After reset(). When it failed, the memory is not freed: the device may still write to it. */
+	/* After reset(). When it failed, the memory is not freed: the device may still write to it.
+	 */
 	void (*del_vqs)(struct virtio_device *vdev);
 	void (*notify)(struct virtqueue *vq);
 };
@@ -97,7 +104,8 @@ struct virtio_device {
 
 int virtio_register_driver(struct virtio_driver *drv); /* -EEXIST; it stays registered */
 
-/* Reset, match, probe. On failure the device is reset and nothing is kept. -ENXIO: no driver wants it. */
+/* Reset, match, probe. On failure the device is reset and nothing is kept. -ENXIO: no driver wants
+ * it. */
 int virtio_register_device(struct virtio_device *vdev);
 /* remove(). Then the transport may go. */
 void virtio_unregister_device(struct virtio_device *vdev);
@@ -111,13 +119,16 @@ static inline void virtio_clear_feature(struct virtio_device *vdev, unsigned bit
 	vdev->features &= ~(1ULL << bit);
 }
 
-/* DRIVER_OK: from now on the device may be kicked. For a driver whose probe() does I/O; else the bus does it after probe(). */
+/* DRIVER_OK: from now on the device may be kicked. For a driver whose probe() does I/O; else the
+ * bus does it after probe(). */
 int virtio_device_ready(struct virtio_device *vdev);
 /* Status 0, awaited; bus mastering is taken away where that fails. -ENODEV, -ETIMEDOUT. */
 int virtio_reset_device(struct virtio_device *vdev);
-/* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its DRIVER_OK. One register read. */
+/* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its
+ * DRIVER_OK. One register read. */
 int virtio_device_health(struct virtio_device *vdev);
-/* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do nothing. */
+/* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do
+ * nothing. */
 void virtio_give_up(struct virtio_device *vdev);
 
 /* By transports: a configuration interrupt; the device vanished. */

@@ -3,10 +3,12 @@
  * Invariants
  *  1. A structure that is used lies whole inside a BAR that exists: see virtio_pci_layout.c.
  *  2. Registers behind a select register (features, queues) are touched under `lock`.
- *  3. queue_enable is only ever written as 1, after everything else of that queue (4.1.4.3.2); a reset ends the queue.
- *  4. One thread reads the ISR register, which clears it: before it the interrupt line is high, after it new events raise it anew. So
- *     the order is ISR, then the callbacks, then unmask.
- *  5. Bus mastering is on only from find_vqs(), when a reset has made the device forget all addresses, until after the last reset. */
+ *  3. queue_enable is only ever written as 1, after everything else of that queue (4.1.4.3.2); a
+ *     reset ends the queue.
+ *  4. One thread reads the ISR register, which clears it: before it the interrupt line is high,
+ *     after it new events raise it anew. So the order is ISR, then the callbacks, then unmask.
+ *  5. Bus mastering is on only from find_vqs(), when a reset has made the device forget all
+ *     addresses, until after the last reset. */
 #include <errno.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -259,11 +261,13 @@ static void enable_queue(struct virtio_pci *vpci, const struct virtqueue *vq)
 	write_common64(vpci, COMMON(queue_desc_lo), addr.desc);
 	write_common64(vpci, COMMON(queue_driver_lo), addr.driver);
 	write_common64(vpci, COMMON(queue_device_lo), addr.device);
-	/* Last: from here on the device may touch the ring, and only a reset takes that back (4.1.4.3.2). */
+	/* Last: from here on the device may touch the ring, and only a reset takes that back
+	 * (4.1.4.3.2). */
 	write16(vpci, &vpci->at.common, COMMON(queue_enable), 1);
 }
 
-/* The largest power of two that neither the device's size nor MAX exceeds; 0: the queue is not there. */
+/* The largest power of two that neither the device's size nor MAX exceeds; 0: the queue is not
+ * there. */
 static uint16_t choose_size(uint32_t device, uint32_t max)
 {
 	uint32_t size = VRING_MAX_SIZE;
@@ -303,7 +307,8 @@ static int setup_vq(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 
 static void handle_interrupt(struct virtio_pci *vpci)
 {
-	/* One read: it clears both bits, lowers the line and, on real PCI, waits for the DMA before the interrupt. */
+	/* One read: it clears both bits, lowers the line and, on real PCI, waits for the DMA before
+	 * the interrupt. */
 	uint8_t isr = read8(vpci, &vpci->at.isr, 0);
 
 	if (isr & VIRTIO_PCI_ISR_CONFIG)
@@ -461,7 +466,8 @@ static const struct virtio_config_ops vpci_config_ops = {
 	.notify = vpci_notify,
 };
 
-/* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the enable bit is written. */
+/* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the
+ * enable bit is written. */
 static int disable_msix(struct hw *hw, uint32_t at)
 {
 	uint8_t control;

@@ -5,8 +5,9 @@
 #define VBLKFS_VIRTIO_PCI_H
 #include "virtio_bus.h"
 
-/* Find the device behind HW and register it on the bus, with PARAMS for its driver. On success the device owns HW, on failure
- * it is the caller's still, and ERR has one line for the user. USE_IRQ: else never listen for interrupts. */
+/* Find the device behind HW and register it on the bus, with PARAMS for its driver. On success the
+ * device owns HW, on failure it is the caller's still, and ERR has one line for the user. USE_IRQ:
+ * else never listen for interrupts. */
 int virtio_pci_open(struct hw *hw, const void *params, bool use_irq, struct virtio_device **out,
 	char *err, size_t err_bytes);
 void virtio_pci_close(struct virtio_device *vdev);

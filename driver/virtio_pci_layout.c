@@ -1,7 +1,8 @@
 /* virtio_pci_layout.c - see virtio_pci_layout.h.
  *
- * The list is the device's word, and may be anything: it may loop, lead into the header or past the end, name BARs that
- * do not exist, or structures that reach out of them. Such capabilities are passed over, as are unknown ones (4.1.4.1). */
+ * The list is the device's word, and may be anything: it may loop, lead into the header or past the
+ * end, name BARs that do not exist, or structures that reach out of them. Such capabilities are
+ * passed over, as are unknown ones (4.1.4.1). */
 #include <stdbool.h>
 #include "virtio_pci_layout.h"
 
@@ -50,7 +51,8 @@ static bool is_usable(
 	       off + bytes <= hw->bar[cap->bar].bytes;
 }
 
-/* The first usable instance counts (4.1.4.1); one in an I/O BAR, a system call an access, only where no memory BAR has it. */
+/* The first usable instance counts (4.1.4.1); one in an I/O BAR, a system call an access, only
+ * where no memory BAR has it. */
 static bool is_better(
 	const struct hw *hw, const struct vpci_region *have, const struct virtio_pci_cap *cap)
 {

@@ -1,4 +1,5 @@
-/* virtio_pci_layout.h - where in its BARs a virtio PCI function has its structures (virtio 1.2, 4.1.4). */
+/* virtio_pci_layout.h - where in its BARs a virtio PCI function has its structures (virtio 1.2,
+ * 4.1.4). */
 #ifndef VBLKFS_VIRTIO_PCI_LAYOUT_H
 #define VBLKFS_VIRTIO_PCI_LAYOUT_H
 #include "hw.h"
@@ -15,6 +16,7 @@ struct vpci_layout {
 	uint8_t msix; /* where in configuration space the MSI-X capability is; 0: none */
 };
 
-/* Reads the capability list. What it finds lies whole inside a BAR that exists, is aligned, and has its least size. */
+/* Reads the capability list. What it finds lies whole inside a BAR that exists, is aligned, and has
+ * its least size. */
 int vpci_find_layout(struct hw *hw, struct vpci_layout *out);
 #endif

@@ -1,10 +1,11 @@
 /* virtqueue.c - the split virtqueue (virtio 1.2, 2.7).
  *
  * Invariants
- *  1. Ring memory is touched through hw.h's dma_load*() and dma_store*() only, and never read back to learn our own state: what the device may
- *     have scribbled over is kept in struct entry.
+ *  1. Ring memory is touched through hw.h's dma_load*() and dma_store*() only, and never read back
+ *     to learn our own state: what the device may have scribbled over is kept in struct entry.
  *  2. Between vq_kick_prepare() and its used entry a request's descriptors are not written (3.3.1).
- *  3. shown_idx - used_idx is how many requests the device has; it may return each of them once, and nothing else.
+ *  3. shown_idx - used_idx is how many requests the device has; it may return each of them once,
+ *     and nothing else.
  *  4. A device that breaks 3 makes the queue broken, for good. */
 #include <assert.h>
 #include <errno.h>
@@ -70,7 +71,8 @@ static size_t line_up(size_t bytes)
 	return (bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
 }
 
-/* One block, as 2.7 draws it, each part on cache lines of its own:  | desc | avail, used_event | used, avail_event | */
+/* One block, as 2.7 draws it, each part on cache lines of its own:  | desc | avail, used_event |
+ * used, avail_event | */
 static int alloc_ring(struct vq_ring *r, uint16_t size)
 {
 	size_t avail_at = line_up(sizeof(struct vring_desc) * size);
@@ -138,7 +140,8 @@ static void free_ring(struct vq_ring *r, bool leak)
 	free(r);
 }
 
-/* Ask for no interrupt: by a used index that lies just behind, so that the device comes by it only after all others. */
+/* Ask for no interrupt: by a used index that lies just behind, so that the device comes by it only
+ * after all others. */
 static void quench(struct vq_ring *r)
 {
 	if (r->event_idx)
@@ -213,7 +216,8 @@ unsigned vq_max_segs(const struct virtqueue *vq)
 	return TABLE_DESCS;
 }
 
-/* A table costs the device one more look-up, but only one entry of the ring: for when the ring fills up. */
+/* A table costs the device one more look-up, but only one entry of the ring: for when the ring
+ * fills up. */
 static bool use_table(const struct vq_ring *r, unsigned nr)
 {
 	return nr > 1 && r->nr_free_tables > 0 && r->nr_free < nr + r->size / 2U;
@@ -323,11 +327,13 @@ bool vq_kick_prepare(struct virtqueue *vq)
 
 	if (old == new || vq->broken)
 		return false;
-	/* Descriptors and ring slots before idx (2.7.13.3.1); the device reads idx first, then them. */
+	/* Descriptors and ring slots before idx (2.7.13.3.1); the device reads idx first, then
+	 * them. */
 	dma_wmb(r->hw);
 	dma_store16(r->hw, &r->avail->idx, new);
 	r->shown_idx = new;
-	/* idx before the device's wish is read (2.7.13.4.1); the device stores its wish, then looks at idx once more. */
+	/* idx before the device's wish is read (2.7.13.4.1); the device stores its wish, then looks
+	 * at idx once more. */
 	dma_mb(r->hw);
 	if (r->event_idx) {
 		uint16_t event = dma_load16(r->hw, r->avail_event);
@@ -432,7 +438,8 @@ bool vq_enable_cb(struct virtqueue *vq)
 		dma_store16(r->hw, r->used_event, r->used_idx);
 	else
 		dma_store16(r->hw, &r->avail->flags, 0);
-	/* The wish before used.idx is looked at again (2.7.14); the device stores idx, then reads the wish. */
+	/* The wish before used.idx is looked at again (2.7.14); the device stores idx, then reads
+	 * the wish. */
 	dma_mb(r->hw);
 	return vq->broken || dma_load16(r->hw, &r->used->idx) != r->used_idx;
 }

@@ -1,7 +1,8 @@
-/* virtqueue.h - one virtqueue: requests as lists of buffers go in, tokens come out when the device has used them.
+/* virtqueue.h - one virtqueue: requests as lists of buffers go in, tokens come out when the device
+ * has used them.
  *
- * Nothing here names a ring's layout, so that a packed ring can stand behind the same calls. Today: the split
- * ring of virtio 1.2, 2.7, with indirect descriptors and event index when negotiated.
+ * Nothing here names a ring's layout, so that a packed ring can stand behind the same calls. Today:
+ * the split ring of virtio 1.2, 2.7, with indirect descriptors and event index when negotiated.
  *
  * Addresses are the device's. Threads: one at a time per queue, but for vq_interrupt(). */
 #ifndef VBLKFS_VIRTQUEUE_H
@@ -44,8 +45,9 @@ void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
 unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */
 bool vq_has_room(const struct virtqueue *vq, unsigned nr_segs);
 
-/* Put a request: SEG has NR_OUT buffers that the device reads, then NR_IN that it writes. TOKEN, not NULL, comes back from vq_get_buf().
- * The device may not look before vq_kick_prepare(). -ENOSPC: no room now. */
+/* Put a request: SEG has NR_OUT buffers that the device reads, then NR_IN that it writes. TOKEN,
+ * not NULL, comes back from vq_get_buf(). The device may not look before vq_kick_prepare().
+ * -ENOSPC: no room now. */
 int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in,
 	void *token);
 /* Show the device what was added since the last time. True: it wants to be told, by vq_notify(). */
@@ -56,7 +58,8 @@ void vq_notify(struct virtqueue *vq);
 /* The next token that the device has done with; NULL: none now, or broken. */
 void *vq_get_buf(struct virtqueue *vq);
 
-/* Interrupts: a hint to the device. vq_enable_cb() returns true when there is something to get already: then none may come. */
+/* Interrupts: a hint to the device. vq_enable_cb() returns true when there is something to get
+ * already: then none may come. */
 void vq_disable_cb(struct virtqueue *vq);
 bool vq_enable_cb(struct virtqueue *vq);
 void vq_interrupt(struct virtqueue *vq); /* by the transport */

@@ -1,18 +1,21 @@
 /* alloc.c - which blocks and inode numbers are free.
  *
  * Invariants
- *  1. A group's map is its block bitmap, plus the blocks that were freed and await their commit. A block is handed out only
- *     when its bit in the map is clear; then it is clear in the bitmap too.
- *  2. A run that is handed out, and its bits, lie within one bitmap block: an allocation joins that and the group's
- *     header, and on the group's first use its other bitmap blocks.
- *  3. unpromised = clear bits of all maps - blocks promised to handles. Every handle that allocates has a promise, so
- *     there is a free block for it somewhere.
- *  4. Group.longest is no less than the longest run of clear bits, group.first_free no more than the first of them:
- *     both only save time.
- *  5. Inode numbers are taken from the lowest free slot up, so tables are initialised block after block.
+ *  1. A group's map is its block bitmap, plus the blocks that were freed and await their commit. A
+ *     block is handed out only when its bit in the map is clear; then it is clear in the bitmap
+ *     too.
+ *  2. A run that is handed out, and its bits, lie within one bitmap block: an allocation joins that
+ *     and the group's header, and on the group's first use its other bitmap blocks.
+ *  3. unpromised = clear bits of all maps - blocks promised to handles. Every handle that allocates
+ *     has a promise, so there is a free block for it somewhere.
+ *  4. Group.longest is no less than the longest run of clear bits, group.first_free no more than
+ *     the first of them: both only save time.
+ *  5. Inode numbers are taken from the lowest free slot up, so tables are initialised block after
+ *     block.
  *
- * What a group keeps in memory is read on first use: its header when it is looked at, its map when it may have what is wanted.
- * group->lock covers the struct, and the bytes of header and bitmaps. */
+ * What a group keeps in memory is read on first use: its header when it is looked at, its map when
+ * it may have what is wanted. group->lock covers the struct, and the bytes of header and bitmaps.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,7 +297,8 @@ static int take_run(
 	return 0;
 }
 
-/* The first run of at least FIT clear bits in [from, end), up to WANT long. *LONGEST: of those it passed. */
+/* The first run of at least FIT clear bits in [from, end), up to WANT long. *LONGEST: of those it
+ * passed. */
 static bool find_run(const uint8_t *map, uint32_t from, uint32_t end, uint32_t fit, uint32_t want,
 	uint32_t *bit, uint32_t *nr, uint32_t *longest)
 {
@@ -399,7 +403,8 @@ int alloc_blocks(struct tx_handle *h, uint64_t goal, uint32_t want, uint64_t *st
 	return fs_corrupt(fs, 0, "the count of free blocks promises some, but no group has one");
 }
 
-/* The parts of [bit, end) bitmap block by bitmap block: returns where the one that starts at BIT ends. */
+/* The parts of [bit, end) bitmap block by bitmap block: returns where the one that starts at BIT
+ * ends. */
 static uint32_t part_end(uint32_t bit, uint32_t end)
 {
 	uint32_t next = (bit / BITMAP_BITS + 1) * BITMAP_BITS;
@@ -517,7 +522,8 @@ void alloc_release(struct fs *fs, uint64_t start, uint32_t nr)
 
 /* --- inode numbers */
 
-/* The lowest free slot of those below inodes_ready, where the bitmap is initialised; inodes_ready when there is none. */
+/* The lowest free slot of those below inodes_ready, where the bitmap is initialised; inodes_ready
+ * when there is none. */
 static int find_inode(struct fs_thread *t, uint32_t group, struct group *g, uint32_t *slot)
 {
 	uint32_t at = g->first_free_inode;
@@ -560,7 +566,8 @@ static int init_ibitmap_block(struct tx_handle *h, uint32_t group, uint32_t inde
 	return 0;
 }
 
-/* One more block of the inode table is initialised, and the bitmap's blocks that begin among its slots. */
+/* One more block of the inode table is initialised, and the bitmap's blocks that begin among its
+ * slots. */
 static int grow_inodes(struct tx_handle *h, uint32_t group, struct group *g, struct buf *header)
 {
 	struct group_disk *d = (struct group_disk *)header->data;
@@ -678,8 +685,9 @@ static int try_groups_inode(struct tx_handle *h, uint32_t first, bool is_dir, ui
 	return -ENOSPC;
 }
 
-/* A directory under the root begins a subtree, which gets a group with room of its own. Deeper ones stay with their
- * parent while its group has a fair share of what is free, so that a tree is near itself. */
+/* A directory under the root begins a subtree, which gets a group with room of its own. Deeper ones
+ * stay with their parent while its group has a fair share of what is free, so that a tree is near
+ * itself. */
 static int alloc_dir(struct tx_handle *h, uint64_t parent, uint32_t group, uint64_t *ino)
 {
 	struct fs *fs = h->t->fs;

@@ -22,7 +22,8 @@ int fs_getattr(struct fs_thread *t, uint64_t ino, struct fs_attr *out)
 	return 0;
 }
 
-/* Set-group-ID without group-execute once meant mandatory locking: the kernel leaves it alone, and so do we. */
+/* Set-group-ID without group-execute once meant mandatory locking: the kernel leaves it alone, and
+ * so do we. */
 static uint32_t priv_bits(uint32_t mode)
 {
 	uint32_t bits = mode & S_ISUID;

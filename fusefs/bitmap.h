@@ -1,6 +1,7 @@
 /* bitmap.h - arrays of bits as they stand in bitmap blocks: bit N is bit N % 8 of byte N / 8.
  *
- * BITS is aligned to 8 bytes and a multiple of 8 bytes long: words of 64 bits are looked at. Ranges are [from, end). */
+ * BITS is aligned to 8 bytes and a multiple of 8 bytes long: words of 64 bits are looked at. Ranges
+ * are [from, end). */
 #ifndef VBLKFS_BITMAP_H
 #define VBLKFS_BITMAP_H
 #include <stdbool.h>

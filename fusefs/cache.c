@@ -1,10 +1,12 @@
 /* cache.c - the block cache (cache.h).
  *
  * Invariants
- *  1. A block is in at most one entry that lookups can find; that entry is in the hash of the block's shard.
- *  2. An entry without references is VALID and on its shard's LRU list, or it does not exist. So whatever is on a list may be
- *     dropped, and whatever is referenced stays.
- *  3. An entry's bytes are believed only once block_verify() has passed them; those that fail leave the hash before any waiter wakes.
+ *  1. A block is in at most one entry that lookups can find; that entry is in the hash of the
+ *     block's shard.
+ *  2. An entry without references is VALID and on its shard's LRU list, or it does not exist. So
+ *     whatever is on a list may be dropped, and whatever is referenced stays.
+ *  3. An entry's bytes are believed only once block_verify() has passed them; those that fail leave
+ *     the hash before any waiter wakes.
  *  4. Pages come in chunks of DMA memory that are given back only when the cache is destroyed.
  *  5. Of the locks here (a shard's, the pages') no thread holds two. */
 #include <errno.h>
@@ -211,7 +213,8 @@ static void entry_destroy(struct entry *e)
 	atomic_fetch_sub(&c->nr_entries, 1);
 }
 
-/* Caller holds the shard's lock. The oldest entry that nobody refers to leaves the cache; NULL: there is none. */
+/* Caller holds the shard's lock. The oldest entry that nobody refers to leaves the cache; NULL:
+ * there is none. */
 static struct entry *take_oldest(struct shard *s)
 {
 	struct entry *e = s->lru;
@@ -347,7 +350,8 @@ static int read_in(
 	return err;
 }
 
-/* Caller holds the shard's lock and a reference. Another thread reads E: it waits for nothing but its own queue. */
+/* Caller holds the shard's lock and a reference. Another thread reads E: it waits for nothing but
+ * its own queue. */
 static int wait_read(struct shard *s, struct entry *e)
 {
 	while (e->state == READING)
@@ -379,8 +383,8 @@ static int check_cached(
 	return err;
 }
 
-/* The entry of BLOCK, referenced, with its shard locked; *IS_NEW: it was made, READING, and is the caller's to fill. NULL (and
- * not locked): no memory. */
+/* The entry of BLOCK, referenced, with its shard locked; *IS_NEW: it was made, READING, and is the
+ * caller's to fill. NULL (and not locked): no memory. */
 static struct entry *find_or_insert(struct cache *c, struct shard *s, uint64_t block, bool *is_new)
 {
 	struct entry *new = NULL;

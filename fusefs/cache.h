@@ -1,11 +1,13 @@
 /* cache.h - the block cache: every metadata block that is in use, in DMA memory.
  *
- * A buf is one block; it stays while referenced or dirty, and is dropped when least recently used. cache_get() reads and verifies:
- * magic, crc, block number, filesystem, owner. Nobody reads metadata past it.
+ * A buf is one block; it stays while referenced or dirty, and is dropped when least recently used.
+ * cache_get() reads and verifies: magic, crc, block number, filesystem, owner. Nobody reads
+ * metadata past it.
  *
- * The bytes of a buf belong to whoever's lock covers the block (fs.h); before the first change under a handle they are
- * joined to it (tx.h). Bufs are never written: commits and checkpoints write copies, and the crc is made there. What is not
- * at home yet is referenced by tx.c, so that a read from the disk always finds the newest version.
+ * The bytes of a buf belong to whoever's lock covers the block (fs.h); before the first change
+ * under a handle they are joined to it (tx.h). Bufs are never written: commits and checkpoints
+ * write copies, and the crc is made there. What is not at home yet is referenced by tx.c, so that a
+ * read from the disk always finds the newest version.
  *
  * Threads: any. Waits are for reads of the same block, by this thread's queue or another's. */
 #ifndef VBLKFS_CACHE_H
@@ -31,10 +33,12 @@ struct buf {
 int cache_create(struct fs *fs);
 void cache_destroy(struct fs *fs);
 
-/* Find or read BLOCK and check that it is a TYPE of OWNER. -EIO, -EUCLEAN (logged), -ENOMEM. *OUT is referenced: cache_put(). */
+/* Find or read BLOCK and check that it is a TYPE of OWNER. -EIO, -EUCLEAN (logged), -ENOMEM. *OUT
+ * is referenced: cache_put(). */
 int cache_get(struct fs_thread *t, uint64_t block, enum block_type type, uint64_t owner,
 	struct buf **out);
-/* A block just allocated (or initialised on first use): not read, its payload zeroed, its head written, and joined to H. */
+/* A block just allocated (or initialised on first use): not read, its payload zeroed, its head
+ * written, and joined to H. */
 struct tx_handle;
 int cache_get_new(struct tx_handle *h, uint64_t block, enum block_type type, uint64_t owner,
 	struct buf **out);
@@ -44,7 +48,8 @@ void cache_ref(struct buf *b);
 void cache_forget(struct fs *fs, uint64_t block);
 struct buf *cache_peek(
 	struct fs *fs, uint64_t block); /* referenced if it is there and valid, else NULL */
-/* Replay of a read-only mount: DATA (copied) is what BLOCK shall read as, for as long as the mount lasts. */
+/* Replay of a read-only mount: DATA (copied) is what BLOCK shall read as, for as long as the mount
+ * lasts. */
 int cache_pin(struct fs *fs, uint64_t block, const void *data);
 void cache_stats(struct fs *fs, struct fs_stats *out); /* adds its part */
 

@@ -1,16 +1,18 @@
 /* checkpoint.c - committed transactions go home (checkpoint.h).
  *
  * Invariants
- *  1. For each block with an image in the ring, `newest` has the newest committed version; only that one is ever written home.
- *     Older ones count as home: the ring keeps the newer until it is.
+ *  1. For each block with an image in the ring, `newest` has the newest committed version; only
+ *     that one is ever written home. Older ones count as home: the ring keeps the newer until it
+ *     is.
  *  2. A version that is not at home references its buf, so no one reads an older one from the disk.
- *  3. A block that is freed is out of here when its transaction is committed, and so before it is used again: a late write
- *     can't hit its new owner. (Writes are waited for in the step that submits them.)
- *  4. The order on the disk: home writes, FLUSH, the head with the new tail, FLUSH, then the ring's space is used again. Any
- *     FLUSH will do, so while commits come these cost none of their own.
+ *  3. A block that is freed is out of here when its transaction is committed, and so before it is
+ *     used again: a late write can't hit its new owner. (Writes are waited for in the step that
+ *     submits them.)
+ *  4. The order on the disk: home writes, FLUSH, the head with the new tail, FLUSH, then the ring's
+ *     space is used again. Any FLUSH will do, so while commits come these cost none of their own.
  *
- * A round takes the oldest transactions, writes what of theirs is not at home, in the order of the disk, in steps between which commits
- * go on, and then moves the tail past them. */
+ * A round takes the oldest transactions, writes what of theirs is not at home, in the order of the
+ * disk, in steps between which commits go on, and then moves the tail past them. */
 #include <errno.h>
 #include <stdlib.h>
 #include "checkpoint.h"
@@ -104,8 +106,9 @@ static void add_version(struct checkpoint *c, struct tx_block *tb)
 
 void checkpoint_add(struct checkpoint *c, struct tx *tx)
 {
-	/* A revoked version stays in the hash: while it is in the ring, it may have to be revoked again. It is not there any
-	 * more when the tail has moved past it since checkpoint_find_revokes(). */
+	/* A revoked version stays in the hash: while it is in the ring, it may have to be revoked
+	 * again. It is not there any more when the tail has moved past it since
+	 * checkpoint_find_revokes(). */
 	for (uint32_t i = 0; i < tx->nr_revoked; i++) {
 		struct tx_block *tb = find_newest(c, tx->revoked[i]);
 
@@ -239,7 +242,8 @@ static void home_done(struct blk_req *req, int err)
 		c->err = err;
 }
 
-/* Blocks FROM.. of the batch that follow each other on the disk, in one request. Returns the index after the last of them. */
+/* Blocks FROM.. of the batch that follow each other on the disk, in one request. Returns the index
+ * after the last of them. */
 static unsigned submit_run(struct checkpoint *c, unsigned from, unsigned nr)
 {
 	struct home_req *r = &c->req[from];

@@ -17,7 +17,8 @@ int checkpoint_find_revokes(struct checkpoint *c, struct tx *tx);
 void checkpoint_add(struct checkpoint *c, struct tx *tx);
 
 bool checkpoint_is_empty(const struct checkpoint *c);
-/* Is there something to do: because the ring or the cache fills up, or (ALL) because anything is not at home? */
+/* Is there something to do: because the ring or the cache fills up, or (ALL) because anything is
+ * not at home? */
 bool checkpoint_is_due(const struct checkpoint *c, bool all);
 bool checkpoint_wants_flush(const struct checkpoint *c); /* before it can go on */
 /* Do a piece of what is due: at most one batch of writes. Not while it wants a flush. */

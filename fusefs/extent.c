@@ -1,14 +1,17 @@
 /* extent.c - a file's extents: inline in the inode, or in the leaves of a B+tree.
  *
- * A change takes the records of one place (the inode's fork, or one leaf) into an array of host values, edits it there and
- * puts it back: so the inode and the tree share one set of edits, and every record is checked before any is changed.
+ * A change takes the records of one place (the inode's fork, or one leaf) into an array of host
+ * values, edits it there and puts it back: so the inode and the tree share one set of edits, and
+ * every record is checked before any is changed.
  *
  * Invariants
- *  1. Within a place records are sorted by lblk, none is empty, none overlaps the next, and none could be merged with
- *     the next.
- *  2. An extent lies within its leaf's range of keys (btree_leaf_range()): one that would reach past it is two, in two leaves. So what
- *     is at a block is found in the block's leaf, and pieces that are cut off stay where they belong.
- *  3. A leaf is never empty: it is removed from the tree instead, and the last one's removal leaves FORK_NONE. */
+ *  1. Within a place records are sorted by lblk, none is empty, none overlaps the next, and none
+ *     could be merged with the next.
+ *  2. An extent lies within its leaf's range of keys (btree_leaf_range()): one that would reach
+ *     past it is two, in two leaves. So what is at a block is found in the block's leaf, and pieces
+ *     that are cut off stay where they belong.
+ *  3. A leaf is never empty: it is removed from the tree instead, and the last one's removal leaves
+ *     FORK_NONE. */
 #include <errno.h>
 #include <string.h>
 #include "alloc.h"
@@ -359,8 +362,8 @@ static void map_inline(const struct inode *inode, uint64_t lblk, uint32_t max, s
 	map_hole(lblk, nr > 0 ? e->lblk : lblk + max, max, out);
 }
 
-/* How many of a leaf's records begin at or before LBLK. What it says of an unsorted leaf is wrong, yet
- * in bounds, and its caller checks the records that he uses. */
+/* How many of a leaf's records begin at or before LBLK. What it says of an unsorted leaf is wrong,
+ * yet in bounds, and its caller checks the records that he uses. */
 static unsigned leaf_count_to(const struct buf *b, unsigned nr, uint64_t lblk)
 {
 	const struct extent_disk *rec = leaf_of(b)->rec;

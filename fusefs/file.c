@@ -1,17 +1,21 @@
 /* file.c - reading and writing file data, straight between the caller's buffer and the disk.
  *
- * Nothing here waits for data but partial blocks (read, merge, write back) and what has become too long for one handle.
- * A transfer is a list of parts, one request each: runs of blocks that are neighbours in the file and on the disk.
+ * Nothing here waits for data but partial blocks (read, merge, write back) and what has become too
+ * long for one handle. A transfer is a list of parts, one request each: runs of blocks that are
+ * neighbours in the file and on the disk.
  *
  * Invariants
- *  1. Two writes to one block are never in flight together: a write claims its blocks on inode->writes, under
- *     inode->lock, and waits with no lock held while another has one of them.
- *  2. Blocks become mapped before their contents reach them, in the transaction that waits for that (fs.h). In between the part
- *     is "fresh", and readers are given zeros for it. If the contents never get there the filesystem is shut and the
- *     inode is broken: its data cannot be read any more.
- *  3. What is on the disk past the end of a file, in its last block, is undefined. Who moves the end outwards puts zeros
- *     there first. In the buffer of a write it is zeroed always, so that nothing foreign gets to the disk.
- *  4. A claim is given up without waiting for a lock or a handle once its requests are submitted. */
+ *  1. Two writes to one block are never in flight together: a write claims its blocks on
+ *     inode->writes, under inode->lock, and waits with no lock held while another has one of them.
+ *  2. Blocks become mapped before their contents reach them, in the transaction that waits for that
+ *     (fs.h). In between the part is "fresh", and readers are given zeros for it. If the contents
+ *     never get there the filesystem is shut and the inode is broken: its data cannot be read any
+ *     more.
+ *  3. What is on the disk past the end of a file, in its last block, is undefined. Who moves the
+ *     end outwards puts zeros there first. In the buffer of a write it is zeroed always, so that
+ *     nothing foreign gets to the disk.
+ *  4. A claim is given up without waiting for a lock or a handle once its requests are submitted.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,8 +298,8 @@ static void part_fill(struct part *p, struct fs_io *io, const struct seg *s, uin
 		&p->iov, 1);
 }
 
-/* Make the parts of what PLAN has on the disk, and count the transfer. BASE is the buffer's place of file block FIRST. There
- * is room for them. Caller holds inode->lock. */
+/* Make the parts of what PLAN has on the disk, and count the transfer. BASE is the buffer's place
+ * of file block FIRST. There is room for them. Caller holds inode->lock. */
 static void xfer_build(struct fs_io *io, const struct plan *plan, uint8_t *base, uint64_t first)
 {
 	struct xfer *xf = xfer_of(io);
@@ -495,7 +499,8 @@ struct write {
 	struct tx_handle h;
 };
 
-/* A buffer whose blocks are the file's: the caller's, or a copy when the write begins inside a block. */
+/* A buffer whose blocks are the file's: the caller's, or a copy when the write begins inside a
+ * block. */
 static int buffer_get(struct write *w)
 {
 	struct xfer *xf = xfer_of(w->io);
@@ -539,7 +544,8 @@ static int read_page(struct fs_thread *t, uint64_t pblk, uint8_t *to, uint32_t f
 	return err;
 }
 
-/* Bytes [from, end) of block LBLK, which the write leaves alone: put into the buffer what the file has there. */
+/* Bytes [from, end) of block LBLK, which the write leaves alone: put into the buffer what the file
+ * has there. */
 static int edge_fill(struct write *w, uint64_t lblk, uint32_t from, uint32_t end)
 {
 	uint8_t *to = w->base + (lblk - w->first) * BLOCK_BYTES;
@@ -572,7 +578,8 @@ static int edges_fill(struct write *w)
 
 /* ---- writing over what is there ---- */
 
-/* Is anything of the inode to change? Its times need not be better than a second: callers who want more set them. */
+/* Is anything of the inode to change? Its times need not be better than a second: callers who want
+ * more set them. */
 static bool inode_must_change(const struct write *w)
 {
 	struct inode *inode = w->inode;
@@ -651,7 +658,8 @@ static int map_run(struct write *w, uint64_t lblk, uint32_t *nr, struct plan *ou
 	return 0;
 }
 
-/* Is there enough left of the handle for one more extent, with NR_DATA blocks still to allocate after its tree blocks? */
+/* Is there enough left of the handle for one more extent, with NR_DATA blocks still to allocate
+ * after its tree blocks? */
 static bool handle_has_room(const struct tx_handle *h, uint32_t nr_data)
 {
 	return h->nr_join >= TX_JOIN_EXTENT + TX_JOIN_INODE &&
@@ -679,7 +687,8 @@ static int map_seg(struct write *w, struct seg *s, uint32_t *nr_holes, struct pl
 	return err;
 }
 
-/* Map and convert all that the plan lacks, or what the handle has room for: the plan then ends there. */
+/* Map and convert all that the plan lacks, or what the handle has room for: the plan then ends
+ * there. */
 static int map_all(struct write *w)
 {
 	uint32_t nr_holes = plan_blocks(&w->plan, SEG_HOLE);
@@ -739,7 +748,8 @@ static int round_change(struct write *w)
 	return err;
 }
 
-/* All that may fail or has to wait, before the first change. Caller holds inode->lock for writing. */
+/* All that may fail or has to wait, before the first change. Caller holds inode->lock for writing.
+ */
 static int round_prepare(struct write *w, uint64_t nr_alloc)
 {
 	struct inode *inode = w->inode;
@@ -780,7 +790,8 @@ static int round_need(struct write *w, uint64_t *nr_alloc)
 	return err;
 }
 
-/* Map what one handle can take of the write. The transfer is counted before the handle ends, so its commit waits for it. */
+/* Map what one handle can take of the write. The transfer is counted before the handle ends, so its
+ * commit waits for it. */
 static int round_map(struct write *w)
 {
 	struct inode *inode = w->inode;
@@ -804,7 +815,8 @@ static int round_map(struct write *w)
 	return err;
 }
 
-/* What was mapped is not all: write it and wait, for no handle may begin while a counted transfer is not submitted. */
+/* What was mapped is not all: write it and wait, for no handle may begin while a counted transfer
+ * is not submitted. */
 static int round_write(struct write *w)
 {
 	struct xfer *xf = xfer_of(w->io);
@@ -831,7 +843,8 @@ static int round_write(struct write *w)
 	return err;
 }
 
-/* Something is in the way of the next round: wait for it, keeping the claim only if part of the write is done. */
+/* Something is in the way of the next round: wait for it, keeping the claim only if part of the
+ * write is done. */
 static int round_settle(struct write *w)
 {
 	if (w->claimed && w->next == w->first) {

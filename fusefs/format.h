@@ -1,22 +1,26 @@
-/* format.h - the filesystem's bytes on the disk. vblkfs(5) is this file in prose: change both in one commit.
+/* format.h - the filesystem's bytes on the disk. vblkfs(5) is this file in prose: change both in
+ * one commit.
  *
  * Invariants
- *  1. A block is 4096 bytes; block N is sectors 8N to 8N + 7. All integers are little-endian, padding is zero.
- *  2. Every metadata block begins with struct block_head: who it is, whose, where, of which filesystem, and a
- *     crc32c of the whole block. It is verified when the block is read and computed when it is committed.
- *     The superblock carries the same head.
+ *  1. A block is 4096 bytes; block N is sectors 8N to 8N + 7. All integers are little-endian,
+ *     padding is zero.
+ *  2. Every metadata block begins with struct block_head: who it is, whose, where, of which
+ *     filesystem, and a crc32c of the whole block. It is verified when the block is read and
+ *     computed when it is committed. The superblock carries the same head.
  *  3. Group G covers blocks [G * group_blocks, ...). Inside it, relative to its first block:
  *
  *        0        1             2        3 ...          |              |              |
- *     | boot | super or copy | group | block bitmap x B | inode bitmap x I | inode table x T | data ...
+ *     | boot | super or copy | group | block bitmap x B | inode bitmap x I | inode table x T | data
  *
- *     Relative block 0 of group 0 holds a protective MBR; of others it is unused. Superblock copies: groups 1, 2, 4, 8, ... (elsewhere
- *     relative block 1 is unused). The journal is one run of blocks in group 0 right after its inode table (it may cross into
- *     no other group).
- *  4. The last group may be short; a rest too short for its own tables and 64 blocks belongs to no group.
- *  5. Bitmaps and inode tables are initialised on first use: group_disk.flags and .inodes_ready say how far. What is not
- *     initialised is never read: it may hold anything.
- *  6. Inode number I (1 up) is in group (I - 1) / inodes_per_group, slot (I - 1) % inodes_per_group.
+ *     Relative block 0 of group 0 holds a protective MBR; of others it is unused. Superblock
+ *     copies: groups 1, 2, 4, 8, ... (elsewhere relative block 1 is unused). The journal is one run
+ *     of blocks in group 0 right after its inode table (it may cross into no other group).
+ *  4. The last group may be short; a rest too short for its own tables and 64 blocks belongs to no
+ *     group.
+ *  5. Bitmaps and inode tables are initialised on first use: group_disk.flags and .inodes_ready say
+ *     how far. What is not initialised is never read: it may hold anything.
+ *  6. Inode number I (1 up) is in group (I - 1) / inodes_per_group, slot (I - 1) %
+ *     inodes_per_group.
  *  7. A block of the block bitmap is allocated to exactly one use. */
 #ifndef VBLKFS_FORMAT_H
 #define VBLKFS_FORMAT_H
@@ -67,7 +71,8 @@ static_assert(offsetof(struct block_head, fs_uuid) == 24, "format");
 static_assert(offsetof(struct block_head, sequence) == 40, "format");
 #define BLOCK_PAYLOAD (BLOCK_BYTES - 64U)
 
-/* Feature words. compat: mount anyway; ro_compat: unknown bit, mount read-only; incompat: unknown bit, refuse. */
+/* Feature words. compat: mount anyway; ro_compat: unknown bit, mount read-only; incompat: unknown
+ * bit, refuse. */
 #define FEATURE_COMPAT_KNOWN    0U
 #define FEATURE_RO_COMPAT_KNOWN 0U
 #define FEATURE_INCOMPAT_KNOWN  0U
@@ -140,17 +145,19 @@ struct group_disk {
 static_assert(sizeof(struct group_disk) == 4096, "format");
 static_assert(offsetof(struct group_disk, inodes_ready) == 84, "format");
 
-/* Of the inode bitmap those blocks are initialised that have bits of slots below inodes_ready. Numbers are given from the lowest free
- * one up, so no slot from inodes_ready on is in use. */
+/* Of the inode bitmap those blocks are initialised that have bits of slots below inodes_ready.
+ * Numbers are given from the lowest free one up, so no slot from inodes_ready on is in use. */
 
-/* Relative block 1 of these holds a copy of the superblock, as of mkfs or the last change of its fixed fields. */
+/* Relative block 1 of these holds a copy of the superblock, as of mkfs or the last change of its
+ * fixed fields. */
 static inline bool format_has_super_copy(uint32_t group)
 {
 	return group != 0 && (group & (group - 1)) == 0;
 }
 
-/* A bit is set when its block or inode is in use. Bit N of the group is bit N % BITMAP_BITS of bitmap block N / BITMAP_BITS;
- * bits past the group's end are set. Bit k of a block is bit k % 8 of byte k / 8. */
+/* A bit is set when its block or inode is in use. Bit N of the group is bit N % BITMAP_BITS of
+ * bitmap block N / BITMAP_BITS; bits past the group's end are set. Bit k of a block is bit k % 8 of
+ * byte k / 8. */
 #define BITMAP_BITS 32256U
 struct bitmap_disk {
 	struct block_head head;
@@ -235,8 +242,9 @@ struct inodes_disk { /* a block of the inode table */
 };
 static_assert(sizeof(struct inodes_disk) == 4096, "format");
 
-/* B+trees (of extents, keyed by file block; of directory entries, keyed by cookie). Record k of a node leads to
- * the keys from its key up to the next record's; the first record's key is taken as 0. */
+/* B+trees (of extents, keyed by file block; of directory entries, keyed by cookie). Record k of a
+ * node leads to the keys from its key up to the next record's; the first record's key is taken as
+ * 0. */
 struct node_record {
 	le64 key;
 	le64 child; /* block */
@@ -270,9 +278,10 @@ static_assert(offsetof(struct extent_leaf_disk, rec) == 72, "format");
  *    0      64   66          68          70    72                     heap_start            4096
  *    | head | nr | heap_start | heap_dead | pad | slot[nr] ...  free  | entries and dead bytes |
  *
- * A key is an entry's cookie: 63 bits. Its upper 51 bits are the upper bits of XXH3 (64 bits, seed: the superblock's
- * hash_seed) of the name, shifted right by one; the lower 12 number the entries of one such hash from 0, the first free
- * one. Hash 0 is taken as 1, so that no key is below 4096: cookies 1 and 2 are "." and "..", which are not stored. */
+ * A key is an entry's cookie: 63 bits. Its upper 51 bits are the upper bits of XXH3 (64 bits, seed:
+ * the superblock's hash_seed) of the name, shifted right by one; the lower 12 number the entries of
+ * one such hash from 0, the first free one. Hash 0 is taken as 1, so that no key is below 4096:
+ * cookies 1 and 2 are "." and "..", which are not stored. */
 #define DIR_KEY_SEQ_BITS 12U
 #define DIR_KEY_SEQ_MASK 0xfffU
 struct dirent_disk { /* at multiples of 8 */
@@ -294,8 +303,8 @@ static_assert(sizeof(struct dir_leaf_disk) == 4096, "format");
 static_assert(offsetof(struct dir_leaf_disk, slot) == 72, "format");
 static_assert(offsetof(struct dirent_disk, name) == 18, "format");
 
-/* Extended attributes: entries one after another, in the inode (xattr_bytes of them) and in a list of blocks. An entry
- * is whole in one place and starts at a multiple of 4. */
+/* Extended attributes: entries one after another, in the inode (xattr_bytes of them) and in a list
+ * of blocks. An entry is whole in one place and starts at a multiple of 4. */
 enum xattr_space {
 	XATTR_USER = 1,
 	XATTR_TRUSTED = 2,
@@ -333,10 +342,11 @@ static_assert(offsetof(struct symlink_disk, target) == 72, "format");
  *
  *    | desc | images ... | desc | images ... | revoke ... | commit |
  *
- * with one rising sequence number in the head.sequence of its desc, revoke and commit blocks (head.block is where the record
- * itself is). An image is the metadata block as it shall stand at its home. Replay starts at the head's tail and takes
- * transactions while sequence and checksums fit; an image is not written home when its block is revoked by the same or a
- * later transaction. */
+ * with one rising sequence number in the head.sequence of its desc, revoke and commit blocks
+ * (head.block is where the record itself is). An image is the metadata block as it shall stand at
+ * its home. Replay starts at the head's tail and takes transactions while sequence and checksums
+ * fit; an image is not written home when its block is revoked by the same or a later transaction.
+ */
 struct journal_head_disk {
 	struct block_head head;
 	le64 tail_sequence; /* the first transaction that is not all at home */

@@ -2,23 +2,27 @@
  *
  * THE LOCK ORDER, outermost first, and what each guards:
  *
- *	tx_begin()		not a lock, but it may wait for a commit: call it holding none of the locks below
- *	fs->rename_lock		the shape of the tree: held while a directory moves to another parent
- *	inode->lock		the inode, its fork and tree, a directory's entries; parent before child, else lower number first
+ *	tx_begin()		no lock, but it may wait for a commit: call it holding none below
+ *	fs->rename_lock		the shape of the tree: held while a directory changes its parent
+ *	inode->lock		the inode, its fork and tree, a directory's entries; parent before
+ *				child, else lower number first
  *	fs->orphan_lock		the orphan list on the disk
  *	group->lock		one group's header, bitmaps and its in-memory map
- *	buf->lock		bytes of one block that several owners share (inode tables, superblock)
- *	cache, inode table, tx	inner locks of cache.c, inode.c, tx.c: leaves, nothing is taken or awaited under them
+ *	buf->lock		bytes of a block that several owners share (inodes, superblock)
+ *	cache, inode table, tx	inner locks of cache.c, inode.c, tx.c: leaves, nothing is taken or
+ *				awaited under them
  *
- * WHY NOBODY DEADLOCKS. A thread that holds any of them waits only for inner locks and for its own queue's reads; so
- * every holder goes on. Only tx_begin() and fs_sync() wait for a commit; a commit waits for handles to end and for file I/O to
- * complete; so those two poll their thread's queue while they wait. done() callbacks take no lock but leaves.
+ * WHY NOBODY DEADLOCKS. A thread that holds any of them waits only for inner locks and for its own
+ * queue's reads; so every holder goes on. Only tx_begin() and fs_sync() wait for a commit; a commit
+ * waits for handles to end and for file I/O to complete; so those two poll their thread's queue
+ * while they wait. done() callbacks take no lock but leaves.
  *
- * FILE DATA AND COMMITS. Every read and write of file blocks is counted (tx_io_begin, tx_io_end). A commit first waits for all that
- * was counted before the transaction closed. That is the whole of ordered mode (contents reach the disk before the
- * metadata that names them), of fsync's wait for writes in flight, and of the rule that a freed block
- * is not used again while a transfer to its old owner is in flight: freed blocks become free when the
- * transaction that freed them is committed. */
+ * FILE DATA AND COMMITS. Every read and write of file blocks is counted (tx_io_begin, tx_io_end). A
+ * commit first waits for all that was counted before the transaction closed. That is the whole of
+ * ordered mode (contents reach the disk before the metadata that names them), of fsync's wait for
+ * writes in flight, and of the rule that a freed block is not used again while a transfer to its
+ * old owner is in flight: freed blocks become free when the transaction that freed them is
+ * committed. */
 #ifndef VBLKFS_FS_H
 #define VBLKFS_FS_H
 #include <errno.h>
@@ -40,8 +44,8 @@ struct fs {
 	struct blockdev *dev;
 	struct fs_mount_opts opts;
 	bool read_only; /* as mounted */
-	atomic_bool
-		shut; /* turned read-only by an error: no handle begins, nothing more is committed */
+	/* Turned read-only by an error: no handle begins, nothing more is committed. */
+	atomic_bool shut;
 	atomic_bool dead;        /* errors=shutdown: every call is -EIO */
 	atomic_bool errors_seen; /* STATE_ERRORS is due in the superblock */
 
@@ -73,8 +77,8 @@ struct fs_thread {
 	struct fs_thread *next;      /* tx.c's list of threads */
 };
 
-/* fs_corrupt(fs, block, fmt, ...): the disk's contents break the format: log it with BLOCK (0: none)
- * and the reason, mark the superblock, follow errors=. Is -EUCLEAN.
+/* fs_corrupt(fs, block, fmt, ...): the disk's contents break the format: log it with BLOCK (0:
+ * none) and the reason, mark the superblock, follow errors=. Is -EUCLEAN.
  * fs_abort(fs, err, fmt, ...): a write of unknown outcome: log, and go read-only. Is ERR.
  * Macros, so that whoever reads the code, the static analyser too, sees what they come to. */
 #define fs_corrupt(...)        (fs_note_corrupt(__VA_ARGS__), -EUCLEAN)

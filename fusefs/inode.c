@@ -1,10 +1,11 @@
 /* inode.c - inodes in memory and their slots in the inode table.
  *
  * Invariants
- *  1. There is at most one struct inode of a number in the tables. It is read from its slot under the table block's
- *     buf->lock, so it is never older than the slot.
- *  2. A struct inode is dropped from memory only with refs and nlookup 0, off the orphan list, and with its last change
- *     durable: what fsync has to wait for is known of every inode that has anything to wait for.
+ *  1. There is at most one struct inode of a number in the tables. It is read from its slot under
+ *     the table block's buf->lock, so it is never older than the slot.
+ *  2. A struct inode is dropped from memory only with refs and nlookup 0, off the orphan list, and
+ *     with its last change durable: what fsync has to wait for is known of every inode that has
+ *     anything to wait for.
  *  3. An inode without links is on the orphan list, on the disk and in memory.
  *  4. Its slot is cleared, and it has left the tables, before its number can be handed out again.
  *  5. The bytes of orphan_next in a slot are orphan.c's; inode_update() leaves them alone. */
@@ -434,7 +435,8 @@ static bool may_drop(const struct inode *inode)
 	return inode->changed_seq <= tx_committed(inode->fs); /* invariant 2 */
 }
 
-/* Drop the oldest that may go, if there are too many. Those that may not yet are looked at again later. */
+/* Drop the oldest that may go, if there are too many. Those that may not yet are looked at again
+ * later. */
 static void lru_trim(struct shard *s)
 {
 	for (unsigned i = 0; i < LRU_LOOKS && s->nr_lru > LRU_PER_SHARD; i++) {
@@ -489,7 +491,8 @@ static int hold_found(struct shard *s, uint64_t ino, struct inode **out)
 	return 0;
 }
 
-/* Put NEW into the table, decoded from its slot, unless somebody was faster. *WHY: what is wrong with the slot. */
+/* Put NEW into the table, decoded from its slot, unless somebody was faster. *WHY: what is wrong
+ * with the slot. */
 static int load_slot(
 	struct inode *new, const struct inode_disk *disk, struct inode **out, const char **why)
 {
@@ -570,7 +573,8 @@ void inode_hold(struct inode *inode)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Caller holds the shard's lock. True: that was the last reference to an unlinked inode, which is the caller's now, to free. */
+/* Caller holds the shard's lock. True: that was the last reference to an unlinked inode, which is
+ * the caller's now, to free. */
 static bool let_go(struct shard *s, struct inode *inode)
 {
 	if (inode->refs > 0 || atomic_load(&inode->nlookup) > 0)

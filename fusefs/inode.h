@@ -1,9 +1,10 @@
 /* inode.h - inodes in memory.
  *
- * One struct inode for a number while anyone refers to it. Its fields are the truth; inode_update() puts them into the inode table
- * under a handle. References: inode_get/inode_put inside calls; and nlookup, those the API's callers hold (fs_lookup, fs_forget). An
- * inode without links is on the orphan list from the unlink on, and is freed when the last of both is gone: small ones at once
- * by that thread, others by orphan.c's thread. */
+ * One struct inode for a number while anyone refers to it. Its fields are the truth; inode_update()
+ * puts them into the inode table under a handle. References: inode_get/inode_put inside calls; and
+ * nlookup, those the API's callers hold (fs_lookup, fs_forget). An inode without links is on the
+ * orphan list from the unlink on, and is freed when the last of both is gone: small ones at once by
+ * that thread, others by orphan.c's thread. */
 #ifndef VBLKFS_INODE_H
 #define VBLKFS_INODE_H
 #include <uthash.h>
@@ -65,25 +66,30 @@ void inode_put_io(
 	struct inode *inode); /* from done(): leaves an orphan's freeing to orphan.c's thread */
 void inode_hold(struct inode *inode);
 
-/* A new inode under H, times now, nlink 1 (directories 2), referenced and write-locked, not yet in any directory. */
+/* A new inode under H, times now, nlink 1 (directories 2), referenced and write-locked, not yet in
+ * any directory. */
 int inode_create(struct tx_handle *h, uint64_t parent, uint32_t mode, uint32_t uid, uint32_t gid,
 	struct inode **out);
-/* Put the fields into the inode table. Caller holds inode->lock for writing. TIMES_ONLY: fdatasync need not care. */
+/* Put the fields into the inode table. Caller holds inode->lock for writing. TIMES_ONLY: fdatasync
+ * need not care. */
 int inode_update(struct tx_handle *h, struct inode *inode, bool times_only);
 void inode_attr(const struct inode *inode, struct fs_attr *out); /* caller holds inode->lock */
 void inode_now(struct timespec *out);
 
-/* Free the inode and all it has; it is unlinked and nobody refers to it but the caller, who took it over: with an error
- * it stays, unusable, for the next mount. Several transactions. By inode.c and orphan.c. */
+/* Free the inode and all it has; it is unlinked and nobody refers to it but the caller, who took it
+ * over: with an error it stays, unusable, for the next mount. Several transactions. By inode.c and
+ * orphan.c. */
 int inode_free_all(struct fs_thread *t, struct inode *inode);
 
-/* For orphan.c. Take over an unlinked inode to which nobody but API callers refer; false: somebody does. */
+/* For orphan.c. Take over an unlinked inode to which nobody but API callers refer; false: somebody
+ * does. */
 bool inode_take_over(struct inode *inode);
 /* The inode's slot in the table: to look at, or joined. Use it under (*B)->lock; cache_put(*B). */
 int inode_slot_get(struct fs_thread *t, uint64_t ino, struct buf **b, struct inode_disk **disk);
 int inode_slot_join(struct tx_handle *h, uint64_t ino, struct buf **b, struct inode_disk **disk);
 
-/* attr.c: does FS_KILL_PRIV have anything to do; do it. Caller holds inode->lock, for writing to do it, and updates the inode. */
+/* attr.c: does FS_KILL_PRIV have anything to do; do it. Caller holds inode->lock, for writing to do
+ * it, and updates the inode. */
 bool inode_has_priv(struct fs_thread *t, struct inode *inode);
 int inode_kill_priv(struct tx_handle *h, struct inode *inode);
 #endif

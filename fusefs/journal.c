@@ -1,12 +1,13 @@
 /* journal.c - the ring of the journal: records go in at its head (format.h draws them).
  *
  * Invariants
- *  1. Sequence numbers rise by one from one transaction to the next and are never used again, not even for a transaction of which
- *     only parts reached the disk: replay skips its number.
- *  2. The next transaction's first record is written only when the last one's commit record is durable. So at most one
- *     transaction in the ring is torn, and it is the last.
- *  3. Records of a transaction may reach the disk in any order, the commit record too: checksums tell whether all are there. What
- *     the commit record must not overtake is file data; tx.c sees to that.
+ *  1. Sequence numbers rise by one from one transaction to the next and are never used again, not
+ *     even for a transaction of which only parts reached the disk: replay skips its number.
+ *  2. The next transaction's first record is written only when the last one's commit record is
+ *     durable. So at most one transaction in the ring is torn, and it is the last.
+ *  3. Records of a transaction may reach the disk in any order, the commit record too: checksums
+ *     tell whether all are there. What the commit record must not overtake is file data; tx.c sees
+ *     to that.
  *  4. The disk reads only pages that nobody changes: images are copies.
  *  5. Space is used again only when the head that gives it up is durable. */
 #include <errno.h>
@@ -19,7 +20,8 @@
 #define RUN_BLOCKS 256U /* in one write */
 #define NR_RUNS    4U   /* in flight */
 
-/* A transaction may take a quarter of the ring: one is running, one being written, and the rest is for checkpoints to work on. */
+/* A transaction may take a quarter of the ring: one is running, one being written, and the rest is
+ * for checkpoints to work on. */
 #define RING_SHARE 4U
 #define TX_SPARE \
 	8U /* blocks of a transaction beyond those of its handles: the superblock, the commit record, revokes */
@@ -411,7 +413,8 @@ static int read_head(struct journal *j)
 	return err;
 }
 
-/* As large as a quarter of the ring allows, but not so large that the cache is full of what can't be dropped. */
+/* As large as a quarter of the ring allows, but not so large that the cache is full of what can't
+ * be dropped. */
 static uint32_t tx_max(const struct journal *j)
 {
 	uint64_t share = j->ring / RING_SHARE;

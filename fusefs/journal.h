@@ -1,9 +1,12 @@
-/* journal.h - the journal's ring on the disk, and what tx.c, journal.c, checkpoint.c and replay.c share.
+/* journal.h - the journal's ring on the disk, and what tx.c, journal.c, checkpoint.c and replay.c
+ * share.
  *
- * A transaction's life: tx.c collects its blocks while handles are open; journal.c writes them to the ring as redo records; once its commit
- * record is durable checkpoint.c keeps it, until each of its blocks is at home in this or a newer version and the ring's tail has passed it.
+ * A transaction's life: tx.c collects its blocks while handles are open; journal.c writes them to
+ * the ring as redo records; once its commit record is durable checkpoint.c keeps it, until each of
+ * its blocks is at home in this or a newer version and the ring's tail has passed it.
  *
- * All calls here are by the commit thread, or while it does not run. Where others touch a field it says so. */
+ * All calls here are by the commit thread, or while it does not run. Where others touch a field it
+ * says so. */
 #ifndef VBLKFS_JOURNAL_H
 #define VBLKFS_JOURNAL_H
 #include <uthash.h>
@@ -60,14 +63,15 @@ bool journal_has_room(const struct journal *j, const struct tx *closed);
 uint64_t journal_used(const struct journal *j); /* blocks of the ring */
 uint64_t journal_ring(const struct journal *j); /* blocks of the ring, free or not */
 
-/* Copy TX's blocks out and write them, and its revokes; the last run of records is only prepared. Nothing is in flight after
- * an error. */
+/* Copy TX's blocks out and write them, and its revokes; the last run of records is only prepared.
+ * Nothing is in flight after an error. */
 int journal_start(struct journal *j, struct tx *tx);
 void journal_push(struct journal *j); /* write what is prepared, without waiting */
 /* Add the commit record, to what is prepared if there is any; wait for all. */
 int journal_finish(struct journal *j, struct tx *tx);
 
-/* TX was the oldest in the ring: the tail moves past it. The space is free once the head is durable: journal_free(). */
+/* TX was the oldest in the ring: the tail moves past it. The space is free once the head is
+ * durable: journal_free(). */
 int journal_write_tail(struct journal *j, const struct tx *tx);
 void journal_free(struct journal *j, uint64_t nr_blocks);
 int journal_read_image(struct journal *j, uint64_t index, void *page);

@@ -1,12 +1,15 @@
 /* mkfs.c - make an empty filesystem on a disk.
  *
  * Invariants
- *  1. The old superblock is gone, durably, before anything else is touched; the new one is written last, after a flush of
- *     all the rest. So an interrupted mkfs leaves a disk that nobody takes for a filesystem.
- *  2. Of groups other than the first only the header is written (and a copy of the superblock): what else they have is
- *     initialised on first use. So the time it takes depends on the number of groups, not on the size of the disk.
- *  3. Nothing that an earlier filesystem left can be taken for ours: block heads carry the new UUID, and the journal begins
- *     at a random sequence number, with a first record that is no record. */
+ *  1. The old superblock is gone, durably, before anything else is touched; the new one is written
+ *     last, after a flush of all the rest. So an interrupted mkfs leaves a disk that nobody takes
+ *     for a filesystem.
+ *  2. Of groups other than the first only the header is written (and a copy of the superblock):
+ *     what else they have is initialised on first use. So the time it takes depends on the number
+ *     of groups, not on the size of the disk.
+ *  3. Nothing that an earlier filesystem left can be taken for ours: block heads carry the new
+ *     UUID, and the journal begins at a random sequence number, with a first record that is no
+ *     record. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -294,7 +297,8 @@ static int settle(struct mkfs *m)
 	return m->err;
 }
 
-/* Other systems' tools then see a disk that is in use. Cylinder, head and sector are the ones that mean "see the LBA". */
+/* Other systems' tools then see a disk that is in use. Cylinder, head and sector are the ones that
+ * mean "see the LBA". */
 static void write_boot(struct mkfs *m)
 {
 	static const uint8_t entry[8] = {0, 0, 2, 0, 0xda, 0xff, 0xff, 0xff};

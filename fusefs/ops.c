@@ -2,12 +2,13 @@
  *
  * Invariants
  *  1. The sign of an error flips here and nowhere else.
- *  2. This process is the disk's only owner, so the kernel may keep names, attributes and data for ever: it is told
- *     so in every reply. Only what changes without a reply that says so must be dropped: see has_priv().
- *  3. A reply that hands out an inode carries the reference that the filesystem took. If the reply fails, nobody will
- *     forget it, so it is given back.
- *  4. Nothing but session.c's memory holds file data: a WRITE goes to the disk from where /dev/fuse put it, a READ is answered
- *     from where the disk put it. */
+ *  2. This process is the disk's only owner, so the kernel may keep names, attributes and data for
+ *     ever: it is told so in every reply. Only what changes without a reply that says so must be
+ *     dropped: see has_priv().
+ *  3. A reply that hands out an inode carries the reference that the filesystem took. If the reply
+ *     fails, nobody will forget it, so it is given back.
+ *  4. Nothing but session.c's memory holds file data: a WRITE goes to the disk from where /dev/fuse
+ *     put it, a READ is answered from where the disk put it. */
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <string.h>
@@ -100,8 +101,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
 	want |= FUSE_CAP_HANDLE_KILLPRIV_V2;
 #endif
-	/* Not FUSE_CAP_ATOMIC_O_TRUNC: there is no OPEN that could carry O_TRUNC (op_open), so it must come as SETATTR.
-	 * Not FUSE_CAP_AUTO_INVAL_DATA: nobody changes files behind the kernel's back. */
+	/* Not FUSE_CAP_ATOMIC_O_TRUNC: there is no OPEN that could carry O_TRUNC (op_open), so it
+	 * must come as SETATTR. Not FUSE_CAP_AUTO_INVAL_DATA: nobody changes files behind the
+	 * kernel's back. */
 	conn->want = conn->capable & want;
 	conn->max_write = FS_IO_MAX;
 	conn->max_read = FS_IO_MAX;
@@ -182,7 +184,8 @@ static void op_setattr(
 	int err;
 
 	(void)fi;
-	/* With FUSE_HANDLE_KILLPRIV_V2 a new owner ends the old one's privileges without the kernel's asking. */
+	/* With FUSE_HANDLE_KILLPRIV_V2 a new owner ends the old one's privileges without the
+	 * kernel's asking. */
 	if (session_kill_priv() || (set.valid & (FS_SET_UID | FS_SET_GID)))
 		set.valid |= FS_KILL_PRIV;
 	err = fs_setattr(session_thread(), ino, &set, &a);
@@ -352,7 +355,8 @@ static void list(fuse_req_t req, fuse_ino_t dir, size_t bytes, off_t cookie, boo
 	f.bytes = bytes < room ? bytes : room;
 	err = fs_readdir(
 		session_thread(), dir, (uint64_t)cookie, plus, plus ? fill_plus : fill_plain, &f);
-	/* An error after some entries: they are given (their references with them); it comes again at the next. */
+	/* An error after some entries: they are given (their references with them); it comes again
+	 * at the next. */
 	if (err < 0 && f.used == 0)
 		reply_err(req, err);
 	else
@@ -375,8 +379,8 @@ static void op_readdirplus(
 
 /* ---- file data ---- */
 
-/* ENOSYS: the kernel sends no OPEN, OPENDIR, RELEASE any more, and keeps data and listings across opens. An
- * unlinked file lives by its references (fs_forget()). */
+/* ENOSYS: the kernel sends no OPEN, OPENDIR, RELEASE any more, and keeps data and listings across
+ * opens. An unlinked file lives by its references (fs_forget()). */
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
@@ -413,8 +417,8 @@ static void op_read(
 	fs_read(session_thread(), &d->io);
 }
 
-/* The kernel leaves it to us to take suid and sgid from a file that a user changes, but does not ask afterwards whether we
- * did: it would go on to run the changed file with its owner's rights. */
+/* The kernel leaves it to us to take suid and sgid from a file that a user changes, but does not
+ * ask afterwards whether we did: it would go on to run the changed file with its owner's rights. */
 static bool has_priv(fuse_ino_t ino)
 {
 	struct fs_attr a;
@@ -431,8 +435,8 @@ static void write_done(struct fs_io *io, ssize_t result)
 	if (result < 0)
 		reply_err(d->req, (int)result);
 	else if ((size_t)result < io->bytes)
-		/* The disk became full half-way. The kernel's writeback takes a short write for a whole one:
-		 * only an error reaches the fsync() or close() that must know. */
+		/* The disk became full half-way. The kernel's writeback takes a short write for a
+		 * whole one: only an error reaches the fsync() or close() that must know. */
 		reply_err(d->req, -ENOSPC);
 	else
 		fuse_reply_write(d->req, (size_t)result);
@@ -502,7 +506,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 
 /* ---- extended attributes ---- */
 
-/* Access control lists come as system.posix_acl_*: to keep what nobody obeys would be worse than to refuse it. */
+/* Access control lists come as system.posix_acl_*: to keep what nobody obeys would be worse than to
+ * refuse it. */
 static bool is_unsupported(const char *name)
 {
 	return strncmp(name, "system.", 7) == 0;
@@ -560,10 +565,11 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 		reply_err(req, fs_removexattr(session_thread(), ino, name));
 }
 
-/* Not here on purpose: flush (its absence ends FLUSH requests), release (follows from op_open), and the locks (the kernel
- * then keeps them itself, which is right for a disk with one owner), and lseek: the kernel does not write its dirty pages
- * before it asks, so SEEK_DATA would deny data that was just written (seen with 6.18: ENXIO), and cp(1) would leave it
- * out. Without it the kernel says that all of a file is data. */
+/* Not here on purpose: flush (its absence ends FLUSH requests), release (follows from op_open), and
+ * the locks (the kernel then keeps them itself, which is right for a disk with one owner), and
+ * lseek: the kernel does not write its dirty pages before it asks, so SEEK_DATA would deny data
+ * that was just written (seen with 6.18: ENXIO), and cp(1) would leave it out. Without it the
+ * kernel says that all of a file is data. */
 const struct fuse_lowlevel_ops ops_table = {
 	.init = op_init,
 	.lookup = op_lookup,

@@ -1,11 +1,12 @@
 /* orphan.c - the list of inodes that a crash must not leave behind, and the thread that frees them.
  *
  * Invariants
- *  1. The list in memory and the one on the disk have the same inodes in the same order, from the same transaction on. New
- *     ones come first.
+ *  1. The list in memory and the one on the disk have the same inodes in the same order, from the
+ *     same transaction on. New ones come first.
  *  2. A listed inode stays in memory (inode.c), so its neighbours can be found and changed.
  *  3. The thread holds a reference to each inode in its queue, or has taken it over to free it.
- *  4. What cannot be freed (the filesystem was shut, or is damaged there) stays listed: it is the next mount's, or fsck's. */
+ *  4. What cannot be freed (the filesystem was shut, or is damaged there) stays listed: it is the
+ *     next mount's, or fsck's. */
 #include <errno.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -40,7 +41,8 @@ static void set_head(struct fs *fs, uint64_t ino)
 	pthread_mutex_unlock(&fs->super->lock);
 }
 
-/* Write NEXT into the slot, and FLAGS of an inode that is the caller's (NULL: its neighbour's, whose flags stay). */
+/* Write NEXT into the slot, and FLAGS of an inode that is the caller's (NULL: its neighbour's,
+ * whose flags stay). */
 static void set_next(struct buf *b, struct inode_disk *disk, uint64_t next, const uint32_t *flags)
 {
 	pthread_mutex_lock(&b->lock);
@@ -244,7 +246,8 @@ static int load_one(struct fs_thread *t, uint64_t ino, uint64_t *next)
 	return 0;
 }
 
-/* Stops where the list is not sound: what is before that is freed, if the filesystem may still be written. */
+/* Stops where the list is not sound: what is before that is freed, if the filesystem may still be
+ * written. */
 static void load_list(struct fs_thread *t)
 {
 	uint64_t ino = le64_get(super_of(t->fs)->orphan_head);

@@ -1,7 +1,7 @@
 /* orphan.h - inodes that must not outlive a crash: unlinked but in use, or half truncated.
  *
- * A list through the inodes on the disk, from the superblock. One thread frees what is due: at mount what a crash left, later what
- * inode_put_io() and large deletes leave to it. */
+ * A list through the inodes on the disk, from the superblock. One thread frees what is due: at
+ * mount what a crash left, later what inode_put_io() and large deletes leave to it. */
 #ifndef VBLKFS_ORPHAN_H
 #define VBLKFS_ORPHAN_H
 #include "inode.h"

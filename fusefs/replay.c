@@ -1,11 +1,12 @@
 /* replay.c - at mount, what the journal has committed goes home (tx_replay() in tx.h).
  *
  * Invariants
- *  1. A transaction is taken whole or not at all: all of its records and images are checked before the first of them counts.
- *  2. What is written home depends only on the ring, and the ring is not touched until all is durable: a replay that is cut off
- *     is simply done again.
- *  3. The tail then stands behind the last transaction taken, and the next sequence number leaves one out: the one that parts of a torn
- *     transaction may carry.
+ *  1. A transaction is taken whole or not at all: all of its records and images are checked before
+ *     the first of them counts.
+ *  2. What is written home depends only on the ring, and the ring is not touched until all is
+ *     durable: a replay that is cut off is simply done again.
+ *  3. The tail then stands behind the last transaction taken, and the next sequence number leaves
+ *     one out: the one that parts of a torn transaction may carry.
  *  4. A read-only mount writes nothing: the images are pinned in the cache instead. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,21 +1,25 @@
 /* session.c - the receive loop.
  *
  * Invariants
- *  1. A worker owns its queue, its slots and its /dev/fuse descriptor. A reply goes to the descriptor that brought the
- *     request: the kernel looks for it nowhere else. libfuse knows only one descriptor, so replies are written by
- *     reply_writev() to the one that the thread names in reply_fd.
- *  2. A request is received at (page - 80): struct fuse_in_header and struct fuse_write_in are 80 bytes, so the payload of a WRITE
- *     begins on a page, and goes to the disk from there.
- *  3. A slot is filled from the front. Each READ or WRITE in flight keeps [its head page, its data) and a reference; when the
- *     last reference goes, the slot is empty again. So one slot holds one transfer of 1 MiB, or a hundred small ones:
+ *  1. A worker owns its queue, its slots and its /dev/fuse descriptor. A reply goes to the
+ *     descriptor that brought the request: the kernel looks for it nowhere else. libfuse knows only
+ *     one descriptor, so replies are written by reply_writev() to the one that the thread names in
+ *     reply_fd.
+ *  2. A request is received at (page - 80): struct fuse_in_header and struct fuse_write_in are 80
+ *     bytes, so the payload of a WRITE begins on a page, and goes to the disk from there.
+ *  3. A slot is filled from the front. Each READ or WRITE in flight keeps [its head page, its data)
+ *     and a reference; when the last reference goes, the slot is empty again. So one slot holds one
+ *     transfer of 1 MiB, or a hundred small ones:
  *
  *        | data_req .. header | data ...   | data_req .. header | data |          free           |
  *        0                 4096            ^ page               ^ page  ^ slot->used
  *
- *  4. The next request is read only when a whole one of the largest kind fits; else the worker only polls the disk. Every
- *     request in flight ends without another request being read, so this is no deadlock.
- *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With nothing to do it uses no CPU. The
- *     queue's descriptor is watched only when it is armed: else it may be readable for no reason (blockdev.h). */
+ *  4. The next request is read only when a whole one of the largest kind fits; else the worker only
+ *     polls the disk. Every request in flight ends without another request being read, so this is
+ *     no deadlock.
+ *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With
+ *     nothing to do it uses no CPU. The queue's descriptor is watched only when it is armed: else
+ *     it may be readable for no reason (blockdev.h). */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +44,8 @@
 #define HEADER_BYTES (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define SLOT_BYTES   (2U << 20)
 #define SLOT_PAGES   (SLOT_BYTES / PAGE_BYTES)
-/* The head page, the data, and a page more: a READ of 1 MiB at an odd offset touches that many blocks. */
+/* The head page, the data, and a page more: a READ of 1 MiB at an odd offset touches that many
+ * blocks. */
 #define REQ_PAGES (1 + FS_IO_MAX / PAGE_BYTES + 1)
 #define BATCH \
 	16 /* requests before the doorbell rings: the first must not wait for too many others */
@@ -219,8 +224,9 @@ static ssize_t reply_writev(int fd, struct iovec *iov, int count, void *userdata
 	struct session *s = userdata;
 
 	(void)fd;
-	/* libfuse 3.14 never sends these two (3.17 does, then this changes nothing): with the first, the kernel
-	 * looks up in one directory in parallel; with the second, it stops asking for security.capability at each write. */
+	/* libfuse 3.14 never sends these two (3.17 does, then this changes nothing): with the
+	 * first, the kernel looks up in one directory in parallel; with the second, it stops asking
+	 * for security.capability at each write. */
 	if (s->init_offered != 0 && count == 2 &&
 		iov[1].iov_len >= offsetof(struct fuse_init_out, max_background)) {
 		struct fuse_init_out *out = iov[1].iov_base;
@@ -281,7 +287,8 @@ static bool wants_kill_priv(const struct fuse_in_header *in, size_t bytes)
 	}
 }
 
-/* Read one request and do it: 1; 0 when there is none (or no more will come: w->gone), or no slot. */
+/* Read one request and do it: 1; 0 when there is none (or no more will come: w->gone), or no slot.
+ */
 static int receive(struct worker *w)
 {
 	struct slot *slot = free_slot(w);
@@ -359,7 +366,8 @@ static void serve(struct worker *w)
 			quiet_ns = 0;
 			continue;
 		}
-		/* The disk answers soon, if at all: look for a while, as an interrupt costs more. */
+		/* The disk answers soon, if at all: look for a while, as an interrupt costs more.
+		 */
 		if (w->q->nr_inflight > 0 && spin_ns > 0) {
 			uint64_t now = now_ns();
 
@@ -597,7 +605,8 @@ static int answer_init(struct session *s)
 	return err;
 }
 
-/* A descriptor of its own lets a worker's requests be looked for apart from the others'. Without, they share. */
+/* A descriptor of its own lets a worker's requests be looked for apart from the others'. Without,
+ * they share. */
 static void clone_fds(struct session *s)
 {
 	uint32_t master = (uint32_t)fuse_session_fd(s->se);

@@ -1,8 +1,9 @@
 /* session.h - a mount: requests from /dev/fuse, to ops.c, and the replies back.
  *
- * Workers are threads; each has its own /dev/fuse descriptor, fs_thread, queue of the disk and slots of DMA memory.
- * session_open() to session_close() are called by the thread that owns the session, the rest of the first part from any;
- * the second part is for ops.c, on a worker, about the request that the worker has in hand. */
+ * Workers are threads; each has its own /dev/fuse descriptor, fs_thread, queue of the disk and
+ * slots of DMA memory. session_open() to session_close() are called by the thread that owns the
+ * session, the rest of the first part from any; the second part is for ops.c, on a worker, about
+ * the request that the worker has in hand. */
 #ifndef VBLKFS_SESSION_H
 #define VBLKFS_SESSION_H
 #include <stdbool.h>
@@ -34,14 +35,16 @@ struct session_stats { /* of one worker */
 	uint64_t no_slot; /* times that it looked for a request and had no slot for one */
 };
 
-/* Mount FS at DIR, and serve it. On success INIT is answered and the workers run. On failure ERR has one line. */
+/* Mount FS at DIR, and serve it. On success INIT is answered and the workers run. On failure ERR
+ * has one line. */
 int session_open(struct fs *fs, struct blockdev *dev, const char *dir,
 	const struct session_opts *opts, struct session **out, char *err, size_t err_bytes);
 int session_fd(const struct session *s); /* readable once no worker serves any more */
 void session_stop(struct session *s);    /* answer what is queued, then serve no more */
 int session_stats(
 	const struct session *s, struct session_stats *out, int max); /* how many were filled in */
-/* Wait for the workers and all that is in flight, then let go of the mount (detach it if it is still there). */
+/* Wait for the workers and all that is in flight, then let go of the mount (detach it if it is
+ * still there). */
 void session_close(struct session *s);
 
 /* ---- for ops.c ---- */
@@ -52,12 +55,15 @@ extern const struct fuse_lowlevel_ops ops_table; /* ops.c's */
 struct fs_thread *session_thread(void);
 struct fs *session_fs(void);
 bool session_kill_priv(void); /* the kernel asks to clear suid, sgid and security.capability */
-/* Let the kernel ask for INO's attributes again. It takes no lock of the kernel's that a request may hold. */
+/* Let the kernel ask for INO's attributes again. It takes no lock of the kernel's that a request
+ * may hold. */
 void session_drop_attr(uint64_t ino);
-/* Memory for an answer that is given at once: behind the request, page-aligned, *ROOM bytes (more than 512 KiB). */
+/* Memory for an answer that is given at once: behind the request, page-aligned, *ROOM bytes (more
+ * than 512 KiB). */
 void *session_scratch(size_t *room);
 
-/* A READ or WRITE that is answered later. It lies in the slot, in front of the request, and keeps the slot. */
+/* A READ or WRITE that is answered later. It lies in the slot, in front of the request, and keeps
+ * the slot. */
 struct data_req {
 	struct fs_io io; /* .buf is set: page-aligned, FS_IO_MAX and a page long */
 	struct fuse_req *req;

@@ -1,10 +1,10 @@
 /* space.c - what a file has of the disk: its size, its holes, blocks allocated ahead.
  *
  * Invariants
- *  1. Each step is one handle and leaves a sound file; a long truncate sets the size in its first step, and until its last one the
- *     inode has INODE_F_TRUNCATING and is on the orphan list.
- *  2. Blocks past the size are either unwritten ones of a fallocate, or those that a pending truncate still has to free. So
- *     who moves the size outwards finishes the truncate first. */
+ *  1. Each step is one handle and leaves a sound file; a long truncate sets the size in its first
+ *     step, and until its last one the inode has INODE_F_TRUNCATING and is on the orphan list.
+ *  2. Blocks past the size are either unwritten ones of a fallocate, or those that a pending
+ *     truncate still has to free. So who moves the size outwards finishes the truncate first. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -239,7 +239,8 @@ static int punch(const struct range *r)
 	return err;
 }
 
-/* How far the holes of [first, end) exceed what is free. Only a first look: later steps may yet find the disk full. */
+/* How far the holes of [first, end) exceed what is free. Only a first look: later steps may yet
+ * find the disk full. */
 static int check_space(const struct range *r, uint64_t first, uint64_t end)
 {
 	struct fs_statfs st;
@@ -265,7 +266,8 @@ static int check_space(const struct range *r, uint64_t first, uint64_t end)
 	return err;
 }
 
-/* Map one unwritten run into the hole at FIRST, if it still is one. Caller holds inode->lock for writing. */
+/* Map one unwritten run into the hole at FIRST, if it still is one. Caller holds inode->lock for
+ * writing. */
 static int fill_run(
 	struct tx_handle *h, struct inode *inode, uint64_t first, uint32_t max, uint32_t *nr)
 {

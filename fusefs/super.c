@@ -2,10 +2,13 @@
  *
  * Invariants
  *  1. No field of the superblock is used before super_check() has passed it.
- *  2. STATE_CLEAN is on the disk only while the journal is empty and nobody has the filesystem mounted for writing: mounting
- *     takes it away, durably, before anything else is written; unmounting sets it after all else is durable.
- *  3. What changes in a superblock lies in its first 512 bytes, so a torn write of it is the old or the new one.
- *  4. While mounted for writing the superblock changes as any metadata block does: by transactions. */
+ *  2. STATE_CLEAN is on the disk only while the journal is empty and nobody has the filesystem
+ *     mounted for writing: mounting takes it away, durably, before anything else is written;
+ *     unmounting sets it after all else is durable.
+ *  3. What changes in a superblock lies in its first 512 bytes, so a torn write of it is the old or
+ *     the new one.
+ *  4. While mounted for writing the superblock changes as any metadata block does: by transactions.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -332,7 +335,8 @@ static int check_features(const struct fs *fs, const struct super_disk *sb)
 	return 0;
 }
 
-/* A damaged superblock may stand whole in the journal (a checkpoint of it was torn): a copy of it leads there. */
+/* A damaged superblock may stand whole in the journal (a checkpoint of it was torn): a copy of it
+ * leads there. */
 static int read_super(struct fs *fs, struct raw *raw)
 {
 	const char *why = NULL;
@@ -356,7 +360,8 @@ static int read_super(struct fs *fs, struct raw *raw)
 	return check_features(fs, raw->sb);
 }
 
-/* The superblock's bytes to their place, now. Only while no transaction runs and the journal is empty. */
+/* The superblock's bytes to their place, now. Only while no transaction runs and the journal is
+ * empty. */
 static int write_super_home(struct fs *fs, struct raw *raw)
 {
 	struct super_disk *sb = (struct super_disk *)fs->super->data;
@@ -406,7 +411,8 @@ static int mark_mounted(struct fs *fs, struct raw *raw)
 	return write_super_home(fs, raw);
 }
 
-/* From a disk with a superblock to one whose journal is empty and whose superblock is in fs->super. */
+/* From a disk with a superblock to one whose journal is empty and whose superblock is in fs->super.
+ */
 static int recover(struct fs *fs, struct raw *raw)
 {
 	struct fs_thread t = {.fs = fs, .q = raw->q};

@@ -1,16 +1,21 @@
 /* tx.c - transactions: handles, the commit thread, sync (tx.h).
  *
  * Invariants
- *  1. At most two transactions are not durable: the running one, which handles join, and the one that is being committed. Only
- *     the commit thread turns one into the other, with no handle open.
- *  2. A block that is changed under a handle was joined to the handle's transaction before. Joining takes join_lock, and copies
- *     the bytes out for the transaction being committed if that has not been done; so the commit thread and
- *     the joiner both find the bytes as the older transaction left them, whoever comes first.
- *  3. Every buf with a version that is not at home is referenced, so the cache cannot lose it and read an older one.
- *  4. tx_io_begin() counts a transfer under an epoch and then looks at the epoch again. The commit thread turns the epoch and
- *     then waits for the count of the old one; so it either sees a transfer, or that transfer began after the turn.
- *  5. Whatever was written and completed before a flush round began is durable when the round ends: a round
- *     takes data_unflushed back before it submits its FLUSH, and tx_io_end() sets it before it counts down.
+ *  1. At most two transactions are not durable: the running one, which handles join, and the one
+ *     that is being committed. Only the commit thread turns one into the other, with no handle
+ *     open.
+ *  2. A block that is changed under a handle was joined to the handle's transaction before. Joining
+ *     takes join_lock, and copies the bytes out for the transaction being committed if that has not
+ *     been done; so the commit thread and the joiner both find the bytes as the older transaction
+ *     left them, whoever comes first.
+ *  3. Every buf with a version that is not at home is referenced, so the cache cannot lose it and
+ *     read an older one.
+ *  4. tx_io_begin() counts a transfer under an epoch and then looks at the epoch again. The commit
+ *     thread turns the epoch and then waits for the count of the old one; so it either sees a
+ *     transfer, or that transfer began after the turn.
+ *  5. Whatever was written and completed before a flush round began is durable when the round ends:
+ *     a round takes data_unflushed back before it submits its FLUSH, and tx_io_end() sets it before
+ *     it counts down.
  *  6. Once fs->shut is set nothing is written any more, and everyone who waits is told -EIO. */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,7 +86,8 @@ static void wake_all(struct txs *txs)
 		blk_wake(w->q);
 }
 
-/* Caller holds txs->lock, which is let go meanwhile. Returns after any change, any completion, and sometimes for nothing. */
+/* Caller holds txs->lock, which is let go meanwhile. Returns after any change, any completion, and
+ * sometimes for nothing. */
 static void wait_change(struct txs *txs, struct fs_thread *t)
 {
 	struct waiter w = {.next = txs->waiters, .q = t->q};
@@ -473,7 +479,8 @@ static int flush(struct txs *txs)
 
 /* --- sync --- */
 
-/* Caller holds txs->lock. The sequence that must be committed for everything up to SEQUENCE to be durable. */
+/* Caller holds txs->lock. The sequence that must be committed for everything up to SEQUENCE to be
+ * durable. */
 static uint64_t sync_target(const struct txs *txs, uint64_t sequence)
 {
 	if (sequence != UINT64_MAX)
@@ -533,7 +540,8 @@ int tx_sync_wait(struct fs_thread *t, uint64_t sequence)
 	return w.err;
 }
 
-/* Caller holds txs->lock. All that wait now: in *FIRST; returns the sequence that the last of them needs. */
+/* Caller holds txs->lock. All that wait now: in *FIRST; returns the sequence that the last of them
+ * needs. */
 static uint64_t take_syncs(struct txs *txs, struct fs_sync **first)
 {
 	uint64_t target = 0;
@@ -559,7 +567,8 @@ static void finish_syncs(struct fs_sync *s, int err)
 
 /* --- the commit thread --- */
 
-/* No new handle joins the running transaction, and those that did have ended. NULL: nothing runs, or nothing was changed. */
+/* No new handle joins the running transaction, and those that did have ended. NULL: nothing runs,
+ * or nothing was changed. */
 static struct tx *close_running(struct txs *txs)
 {
 	struct tx *tx;
@@ -608,7 +617,8 @@ static int update_super(struct fs *fs, struct tx *tx)
 	return 0;
 }
 
-/* Handles may go on, if the ring has room for what they will do; else they wait for a checkpoint. CLOSED is yet to be written. */
+/* Handles may go on, if the ring has room for what they will do; else they wait for a checkpoint.
+ * CLOSED is yet to be written. */
 static int open_next(struct txs *txs, const struct tx *closed)
 {
 	struct tx *tx = NULL;
@@ -661,7 +671,8 @@ static void discard(struct fs *fs, struct tx *tx)
 	free(tx);
 }
 
-/* Records, file data and commit record reach the disk so that the commit record is not durable before the file data is. */
+/* Records, file data and commit record reach the disk so that the commit record is not durable
+ * before the file data is. */
 static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
 {
 	struct fs *fs = txs->fs;
@@ -793,7 +804,8 @@ static bool may_relieve(const struct txs *txs)
 	return held >= cache_max_blocks(txs->fs) / 8;
 }
 
-/* Caller holds txs->lock. Ms until the running transaction is to be committed; -1: there is nothing to commit. */
+/* Caller holds txs->lock. Ms until the running transaction is to be committed; -1: there is nothing
+ * to commit. */
 static int commit_in_ms(const struct txs *txs)
 {
 	const struct tx *tx = txs->running;
@@ -808,7 +820,8 @@ static int commit_in_ms(const struct txs *txs)
 	return now >= due ? 0 : (int)(due - now);
 }
 
-/* Caller holds txs->lock. When a round of checkpoints only waits for a FLUSH, let the next commit bring it, unless someone waits. */
+/* Caller holds txs->lock. When a round of checkpoints only waits for a FLUSH, let the next commit
+ * bring it, unless someone waits. */
 static bool must_checkpoint(const struct txs *txs, bool all)
 {
 	if (!checkpoint_is_due(txs->checkpoint, all))

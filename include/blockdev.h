@@ -111,8 +111,8 @@ void blk_kick(struct blk_queue *q); /* one doorbell for all that is queued */
  * may submit again; it must not call blk_poll() or blk_wait(). */
 int blk_poll(struct blk_queue *q);
 
-/* To sleep: while blk_arm() returns true there is something to poll. When it returned false, blk_fd()
- * becomes readable at the next completion or blk_wake(); blk_poll() resets it. */
+/* To sleep: while blk_arm() returns true there is something to poll. When it returned false,
+ * blk_fd() becomes readable at the next completion or blk_wake(); blk_poll() resets it. */
 bool blk_arm(struct blk_queue *q);
 int blk_fd(const struct blk_queue *q);
 void blk_wake(struct blk_queue *q); /* from any thread: end a sleep, now or the next one */
@@ -121,8 +121,9 @@ void blk_wake(struct blk_queue *q); /* from any thread: end a sleep, now or the 
  * TIMEOUT_MS passed (-1: for ever). Returns what blk_poll() would. */
 int blk_wait(struct blk_queue *q, int timeout_ms);
 
-/* Memory that requests may point into: zeroed, aligned to 4096 bytes, physically contiguous when BYTES
- * is at most 2 MiB (2 MiB-aligned when BYTES is a multiple of it). NULL: none left. Any thread. */
+/* Memory that requests may point into: zeroed, aligned to 4096 bytes, physically contiguous when
+ * BYTES is at most 2 MiB (2 MiB-aligned when BYTES is a multiple of it). NULL: none left. Any
+ * thread. */
 void *blk_dma_alloc(struct blockdev *dev, size_t bytes);
 void blk_dma_free(struct blockdev *dev, void *mem, size_t bytes);
 

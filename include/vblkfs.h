@@ -1,15 +1,18 @@
 /* vblkfs.h - the filesystem, as its users call it: the FUSE daemon, mkfs, fsck, tests.
  *
- * It knows no FUSE and no PCI. Sizes and offsets of files are bytes. Errors are negative errnos: -EIO the disk
- * failed, -EUCLEAN its contents break the format (logged once, with the block), -EROFS mounted or turned read-only,
- * -ESTALE no such inode or another generation, and what POSIX says of each call.
+ * It knows no FUSE and no PCI. Sizes and offsets of files are bytes. Errors are negative errnos:
+ * -EIO the disk failed, -EUCLEAN its contents break the format (logged once, with the block),
+ * -EROFS mounted or turned read-only, -ESTALE no such inode or another generation, and what POSIX
+ * says of each call.
  *
- * Threads: each thread that calls has a struct fs_thread of its own, which owns one queue of the disk. Calls on
- * one inode from several threads are safe. A call may poll its thread's queue, so done() of an earlier request may be
- * called inside it; done() must not call back into the filesystem.
+ * Threads: each thread that calls has a struct fs_thread of its own, which owns one queue of the
+ * disk. Calls on one inode from several threads are safe. A call may poll its thread's queue, so
+ * done() of an earlier request may be called inside it; done() must not call back into the
+ * filesystem.
  *
- * Inodes are named by number. A number handed out by fs_lookup() and its like (marked "takes a reference") stays
- * valid, even unlinked, until fs_forget() has given the references back. The root is FS_ROOT_INO, always valid. */
+ * Inodes are named by number. A number handed out by fs_lookup() and its like (marked "takes a
+ * reference") stays valid, even unlinked, until fs_forget() has given the references back. The root
+ * is FS_ROOT_INO, always valid. */
 #ifndef VBLKFS_VBLKFS_H
 #define VBLKFS_VBLKFS_H
 #include <stdbool.h>
@@ -39,8 +42,8 @@ struct fs_mount_opts { /* all zero: the defaults */
 };
 
 int fs_mount(struct blockdev *dev, const struct fs_mount_opts *opts, struct fs **out);
-/* All threads closed before. Makes everything durable and marks the filesystem clean; on error it is not clean, and FS is
- * gone all the same. */
+/* All threads closed before. Makes everything durable and marks the filesystem clean; on error it
+ * is not clean, and FS is gone all the same. */
 int fs_unmount(struct fs *fs);
 
 int fs_thread_open(struct fs *fs, struct fs_thread **out); /* for the calling thread */
@@ -84,11 +87,12 @@ int fs_getattr(struct fs_thread *t, uint64_t ino, struct fs_attr *out);
 int fs_setattr(
 	struct fs_thread *t, uint64_t ino, const struct fs_setattr *set, struct fs_attr *out);
 
-/* NAME is one component, 1 to 255 bytes, no slash; not "." nor "..": those are -EINVAL, but for fs_lookup(). */
+/* NAME is one component, 1 to 255 bytes, no slash; not "." nor "..": those are -EINVAL, but for
+ * fs_lookup(). */
 /* takes a reference */
 int fs_lookup(struct fs_thread *t, uint64_t dir, const char *name, struct fs_attr *out);
-/* Make any type: MODE has the type, RDEV is for devices. A directory with set-group-ID gives its group (and, to
- * directories, the bit). Takes a reference. */
+/* Make any type: MODE has the type, RDEV is for devices. A directory with set-group-ID gives its
+ * group (and, to directories, the bit). Takes a reference. */
 int fs_mknod(struct fs_thread *t, uint64_t dir, const char *name, uint32_t mode, uint64_t rdev,
 	const struct fs_cred *cred, struct fs_attr *out);
 int fs_symlink(struct fs_thread *t, uint64_t dir, const char *name, const char *target,
@@ -105,18 +109,19 @@ int fs_rename(struct fs_thread *t, uint64_t dir, const char *name, uint64_t newd
 /* gives NR references back; never fails */
 void fs_forget(struct fs_thread *t, uint64_t ino, uint64_t nr);
 
-/* Walk DIR in cookie order from after COOKIE (0: the start; "." and ".." come first). FILL is told each entry and the cookie
- * to go on after it; it returns false when it has no room (that entry was not taken). With WANT_ATTR, ATTR is
- * the entry's inode and a reference is taken for each entry that FILL took, but not for "." and ".."; without,
- * only ATTR's ino and mode type bits are set. FILL must not call the filesystem. */
+/* Walk DIR in cookie order from after COOKIE (0: the start; "." and ".." come first). FILL is told
+ * each entry and the cookie to go on after it; it returns false when it has no room (that entry was
+ * not taken). With WANT_ATTR, ATTR is the entry's inode and a reference is taken for each entry
+ * that FILL took, but not for "." and ".."; without, only ATTR's ino and mode type bits are set.
+ * FILL must not call the filesystem. */
 typedef bool (*fs_fill_fn)(
 	void *arg, const char *name, const struct fs_attr *attr, uint64_t cookie);
 int fs_readdir(struct fs_thread *t, uint64_t dir, uint64_t cookie, bool want_attr, fs_fill_fn fill,
 	void *arg);
 
-/* File data. Asynchronous: *IO is the caller's, but the filesystem's from the call to done(), which comes on this thread, inside the call
- * or at a later blk_poll() of the thread's queue. The queue is kicked only by the caller (or by any wait).
- * RESULT is bytes done or a negative errno. */
+/* File data. Asynchronous: *IO is the caller's, but the filesystem's from the call to done(), which
+ * comes on this thread, inside the call or at a later blk_poll() of the thread's queue. The queue
+ * is kicked only by the caller (or by any wait). RESULT is bytes done or a negative errno. */
 struct fs_io {
 	uint64_t ino;
 	uint64_t offset; /* in the file, bytes; any alignment */
@@ -133,7 +138,8 @@ struct fs_io {
 void fs_read(struct fs_thread *t, struct fs_io *io); /* short at the end of the file */
 void fs_write(struct fs_thread *t, struct fs_io *io);
 
-/* mode: 0, FALLOC_FL_KEEP_SIZE, and with it PUNCH_HOLE or ZERO_RANGE; ZERO_RANGE alone. Else -EOPNOTSUPP. */
+/* mode: 0, FALLOC_FL_KEEP_SIZE, and with it PUNCH_HOLE or ZERO_RANGE; ZERO_RANGE alone. Else
+ * -EOPNOTSUPP. */
 int fs_fallocate(struct fs_thread *t, uint64_t ino, int mode, uint64_t offset, uint64_t bytes);
 /* SEEK_DATA, SEEK_HOLE */
 int fs_lseek(struct fs_thread *t, uint64_t ino, uint64_t offset, int whence, uint64_t *out);
@@ -145,12 +151,13 @@ struct fs_sync {
 	struct fs_sync *next; /* the filesystem's */
 	uint64_t priv[4];     /* the filesystem's */
 };
-/* All that was written to INO and all metadata that leads to it; with DATASYNC not what only times changed. */
+/* All that was written to INO and all metadata that leads to it; with DATASYNC not what only times
+ * changed. */
 void fs_fsync(struct fs_thread *t, uint64_t ino, bool datasync, struct fs_sync *s);
 int fs_sync(struct fs_thread *t); /* everything done before the call, and wait for it */
 
-/* Extended attributes. FLAGS: XATTR_CREATE, XATTR_REPLACE. With BYTES 0, get and list return the size needed. The result
- * is the size, or -ERANGE, -ENODATA, -E2BIG... */
+/* Extended attributes. FLAGS: XATTR_CREATE, XATTR_REPLACE. With BYTES 0, get and list return the
+ * size needed. The result is the size, or -ERANGE, -ENODATA, -E2BIG... */
 ssize_t fs_getxattr(struct fs_thread *t, uint64_t ino, const char *name, void *buf, size_t bytes);
 int fs_setxattr(struct fs_thread *t, uint64_t ino, const char *name, const void *val, size_t bytes,
 	int flags);
@@ -198,7 +205,8 @@ struct mkfs_geometry { /* what was, or would be, made */
 	uint32_t nr_groups, group_blocks, inodes_per_group;
 	uint64_t nr_inodes;
 };
-/* -ENOSPC: disk too small; -EINVAL: option out of range (ERR says which). Checks no signatures: the caller does. */
+/* -ENOSPC: disk too small; -EINVAL: option out of range (ERR says which). Checks no signatures: the
+ * caller does. */
 int mkfs_plan(uint64_t nr_sectors, const struct mkfs_opts *opts, struct mkfs_geometry *out,
 	char *err, size_t err_bytes);
 int mkfs_write(struct blockdev *dev, const struct mkfs_opts *opts, struct mkfs_geometry *out,

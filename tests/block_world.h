@@ -1,4 +1,5 @@
-/* block_world.h - for tests below inodes: a small filesystem on a cut_disk, with metadata blocks that hold one number each. */
+/* block_world.h - for tests below inodes: a small filesystem on a cut_disk, with metadata blocks
+ * that hold one number each. */
 #ifndef VBLKFS_BLOCK_WORLD_H
 #define VBLKFS_BLOCK_WORLD_H
 #include <check.h>

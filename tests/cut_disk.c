@@ -1,7 +1,8 @@
 /* cut_disk.c - a disk that can lose power (cut_disk.h).
  *
- * The contents are a private mapping of a memory file that holds them as they were when recording began: a cut maps the file again
- * and repeats writes on top of it, so it costs what was written, not what the disk holds. */
+ * The contents are a private mapping of a memory file that holds them as they were when recording
+ * began: a cut maps the file again and repeats writes on top of it, so it costs what was written,
+ * not what the disk holds. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>

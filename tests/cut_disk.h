@@ -1,8 +1,10 @@
-/* cut_disk.h - a disk in memory that remembers what was written when, and can show itself as a power cut would leave it.
+/* cut_disk.h - a disk in memory that remembers what was written when, and can show itself as a
+ * power cut would leave it.
  *
- * Events are writes, flushes and notes, numbered from 0 in the order in which they were done. A cut after N events keeps all writes
- * that a flush among them covers (those done before the flush was submitted); of the later writes among them each sector is kept
- * or lost. Events before cut_disk_record() always count as flushed, and are not numbered. */
+ * Events are writes, flushes and notes, numbered from 0 in the order in which they were done. A cut
+ * after N events keeps all writes that a flush among them covers (those done before the flush was
+ * submitted); of the later writes among them each sector is kept or lost. Events before
+ * cut_disk_record() always count as flushed, and are not numbered. */
 #ifndef VBLKFS_CUT_DISK_H
 #define VBLKFS_CUT_DISK_H
 #include "blockdev.h"
@@ -11,7 +13,8 @@ int cut_disk_open(uint64_t nr_sectors, struct blockdev **out);
 void cut_disk_record(struct blockdev *dev); /* from now on; forgets what was recorded before */
 size_t cut_disk_nr_events(struct blockdev *dev);
 
-/* The test's own mark between events: what it was promised so far. cut_disk_noted() is the last one before event NR; 0: none. */
+/* The test's own mark between events: what it was promised so far. cut_disk_noted() is the last one
+ * before event NR; 0: none. */
 void cut_disk_note(struct blockdev *dev, uint64_t value);
 uint64_t cut_disk_noted(struct blockdev *dev, size_t nr_events);
 
@@ -21,11 +24,13 @@ enum cut_keep {
 	CUT_RANDOM, /* whole writes, by SEED */
 	CUT_TORN,   /* sectors, by SEED */
 };
-/* Another disk (close it): this one after a cut. It is a cut_disk too, and records from its start. */
+/* Another disk (close it): this one after a cut. It is a cut_disk too, and records from its start.
+ */
 int cut_disk_cut(struct blockdev *dev, size_t nr_events, enum cut_keep keep, uint64_t seed,
 	struct blockdev **out);
 
-/* Faults. The NTH write from now (1: the next) and all later ones fail with -EIO, unwritten; 0: none does. Likewise reads, flushes. */
+/* Faults. The NTH write from now (1: the next) and all later ones fail with -EIO, unwritten; 0:
+ * none does. Likewise reads, flushes. */
 void cut_disk_fail_writes(struct blockdev *dev, uint64_t nth);
 void cut_disk_fail_reads(struct blockdev *dev, uint64_t nth);
 void cut_disk_fail_flushes(struct blockdev *dev, uint64_t nth);

@@ -6,7 +6,8 @@
 #include "disk.h"
 #include "vblkfs.h"
 
-/* ck_assert() tells Check's runner of itself each time; in a loop of thousands that is most of the time. */
+/* ck_assert() tells Check's runner of itself each time; in a loop of thousands that is most of the
+ * time. */
 #define MUST(cond)                                 \
 	do {                                       \
 		if (!(cond))                       \

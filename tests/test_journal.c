@@ -1,4 +1,5 @@
-/* test_journal.c - journal.c, checkpoint.c and replay.c: what is committed is there after a power cut, and nothing else is. */
+/* test_journal.c - journal.c, checkpoint.c and replay.c: what is committed is there after a power
+ * cut, and nothing else is. */
 #include <errno.h>
 #include "block_world.h"
 #include "journal.h"
@@ -173,7 +174,8 @@ START_TEST(the_tail_does_not_pass_what_is_not_durable_at_home)
 }
 END_TEST
 
-/* What was not committed when power went must not come back, nor mix with what is done after the mount. */
+/* What was not committed when power went must not come back, nor mix with what is done after the
+ * mount. */
 START_TEST(parts_of_a_torn_transaction_never_count_in_a_later_one)
 {
 	struct world w;
@@ -291,7 +293,8 @@ START_TEST(a_freed_block_that_is_metadata_again_has_its_new_image)
 }
 END_TEST
 
-/* A block joined and freed by one transaction leaves no image, and no trace in a block that was free before. */
+/* A block joined and freed by one transaction leaves no image, and no trace in a block that was
+ * free before. */
 START_TEST(a_block_that_lives_within_one_transaction_is_not_written)
 {
 	struct tx_handle h;
@@ -462,7 +465,8 @@ END_TEST
 
 /* --- faults --- */
 
-/* Whatever fails, the caller learns of it before it is told that something is durable that is not. */
+/* Whatever fails, the caller learns of it before it is told that something is durable that is not.
+ */
 static void check_fault(void (*inject)(struct blockdev *, uint64_t), uint64_t nth)
 {
 	uint64_t noted;

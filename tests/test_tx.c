@@ -261,7 +261,8 @@ static uint64_t world_at_home(unsigned i)
 	return value;
 }
 
-/* The transaction that is being committed keeps what it was given, though its blocks are changed again before they are copied. */
+/* The transaction that is being committed keeps what it was given, though its blocks are changed
+ * again before they are copied. */
 START_TEST(a_change_after_the_close_is_not_in_the_commit)
 {
 	struct async a = {.s.done = async_done};
@@ -314,8 +315,9 @@ static void commit_and_begin(struct tx_handle *h, struct buf *held, struct async
 	} while (h->tx == NULL);
 }
 
-/* What a checkpoint brings home is what was committed, also of a block that an open handle has changed since. Round R changes
- * block R, last committed before the first round, and the ring becomes half full in one of the rounds. */
+/* What a checkpoint brings home is what was committed, also of a block that an open handle has
+ * changed since. Round R changes block R, last committed before the first round, and the ring
+ * becomes half full in one of the rounds. */
 START_TEST(a_checkpoint_takes_no_change_that_is_not_committed)
 {
 	struct tx_handle h;
@@ -410,7 +412,8 @@ END_TEST
 static pthread_mutex_t pair_lock[PAIRS];
 static unsigned nr_ops;
 
-/* Both blocks of a pair always have one number. Returns the epoch of a transfer that began under the handle. */
+/* Both blocks of a pair always have one number. Returns the epoch of a transfer that began under
+ * the handle. */
 static unsigned change_pair(struct fs_thread *t, unsigned pair)
 {
 	struct world mine = w;

@@ -2,8 +2,9 @@
  *
  *	benchreport [--json] <RESULTS
  *
- * A line is "FIGURE UNIT SYSTEM VALUE"; each repetition adds one. The first system of a figure is the one that the others
- * are compared with; ratios are this system's median over theirs. Unit "s" is better when smaller, all others when larger. */
+ * A line is "FIGURE UNIT SYSTEM VALUE"; each repetition adds one. The first system of a figure is
+ * the one that the others are compared with; ratios are this system's median over theirs. Unit "s"
+ * is better when smaller, all others when larger. */
 #include <err.h>
 #include <json-c/json.h>
 #include <stdbool.h>

@@ -2,9 +2,10 @@
  *
  *	fsrandom [--seed N] [--ops N] [--remount COMMAND --every N] DIRECTORY
  *
- * Every operation is done twice, by system calls below DIRECTORY (which must be empty) and on the model; results must agree. At the end, and after
- * each remount, the whole tree is compared: names, types, modes, owners, links, sizes, times set, and every byte. The seed is printed; the same
- * seed does the same operations. */
+ * Every operation is done twice, by system calls below DIRECTORY (which must be empty) and on the
+ * model; results must agree. At the end, and after each remount, the whole tree is compared: names,
+ * types, modes, owners, links, sizes, times set, and every byte. The seed is printed; the same seed
+ * does the same operations. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

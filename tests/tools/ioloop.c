@@ -1,9 +1,11 @@
-/* ioloop.c - read or write a file or a block device in a loop, and say how fast that was: the kernel's side of the benchmark.
+/* ioloop.c - read or write a file or a block device in a loop, and say how fast that was: the
+ * kernel's side of the benchmark.
  *
  *	ioloop PATH --rw randread --bs 4096 --depth 32 --runtime 4 --direct
  *
- * As little work per request as can be, so that in an emulated guest the storage is measured and not the loop. Depth 1 is pread and pwrite;
- * deeper is Linux AIO, which is asynchronous with --direct only. Random positions come in an order that visits each block once before any comes
+ * As little work per request as can be, so that in an emulated guest the storage is measured and
+ * not the loop. Depth 1 is pread and pwrite; deeper is Linux AIO, which is asynchronous with
+ * --direct only. Random positions come in an order that visits each block once before any comes
  * again, so that a page cache cannot answer. Prints "iops=N mib_s=N mean_us=N". */
 #include <err.h>
 #include <errno.h>
@@ -51,7 +53,8 @@ static double now_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* The next block. The multiplier is 1 modulo 4 and the increment odd: all of 0 to mask, each once (Hull and Dobell). */
+/* The next block. The multiplier is 1 modulo 4 and the increment odd: all of 0 to mask, each once
+ * (Hull and Dobell). */
 static uint64_t next_offset(void)
 {
 	nr_started++;

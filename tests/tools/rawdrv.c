@@ -1,9 +1,10 @@
-/* rawdrv.c - exercise a disk below the filesystem: reads, writes or flushes at a depth, and how long they took.
+/* rawdrv.c - exercise a disk below the filesystem: reads, writes or flushes at a depth, and how
+ * long they took.
  *
  *	rawdrv DISK --rw randread --bs 4096 --depth 32 --runtime 5
  *
- * DISK is what disk_open() takes. Each thread has a queue of its own. Written data carries its own position, so
- * that --verify, on a later read, knows what must be there. */
+ * DISK is what disk_open() takes. Each thread has a queue of its own. Written data carries its own
+ * position, so that --verify, on a later read, knows what must be there. */
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
