@@ -306,6 +306,8 @@ START_TEST(unusable_and_unknown_capabilities_are_passed_over) /* PC4, PC22 */
 	};
 
 	insert_cap(0, junk[_i]);
+	r.cfg.nr_queues = 2; /* so that queue 0's doorbell is not at the structure's start */
+	r.cfg.queue_size[1] = 16;
 	/* What the driver must not use is not to be found there either. */
 	plugs_and_works();
 	for (size_t i = 0; i < model_trace_len(r.m); i++)
@@ -385,6 +387,19 @@ START_TEST(capability_list_that_loops_or_strays_ends) /* PC4 */
 		space[0xfc] = 9;
 	}
 	plugs_and_works();
+}
+END_TEST
+
+/* PC4: what looks like a capability there is none */
+START_TEST(capability_pointer_into_the_header_is_not_followed)
+{
+	static const uint8_t lure[] = {
+		9, 0x40, 16, VIRTIO_PCI_CAP_COMMON_CFG, 4, 0, 0, 0, 0, 0x20, 0, 0, 0x40};
+
+	rig_model(&r);
+	model_config_space(r.m)[0x34] = 0x10;
+	memcpy(model_config_space(r.m) + 0x10, lure, sizeof(lure));
+	is_refused(-EOPNOTSUPP, "legacy");
 }
 END_TEST
 
@@ -725,6 +740,7 @@ int main(void)
 	tcase_add_test(tc, doorbell_in_io_space_works_where_there_is_no_other);
 	tcase_add_loop_test(tc, longer_capabilities_and_structures_are_accepted, 0, 3);
 	tcase_add_loop_test(tc, capability_list_that_loops_or_strays_ends, 0, 5);
+	tcase_add_test(tc, capability_pointer_into_the_header_is_not_followed);
 	tcase_add_test(tc, no_capability_list_means_no_virtio);
 	tcase_add_test(tc, configuration_space_cut_short_is_named);
 	tcase_add_test(tc, nothing_is_written_to_capabilities);

@@ -15,17 +15,11 @@
  * The device's stores are in memory at once too. A load of the driver sees the newest index or
  * flag, but data as it was at its last dma_rmb or dma_mb: an unordered load may be that old. */
 #include <errno.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "state.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#endif
 
 #define NR_HUGE    16U
 #define PAGE_BYTES 4096U
