@@ -610,7 +610,7 @@ int cache_create(struct fs *fs)
 
 static void shard_destroy(struct shard *s)
 {
-	struct entry *e, *tmp;
+	struct entry *e = NULL, *tmp = NULL;
 
 	HASH_ITER (hh, s->hash, e, tmp) {
 		assert(e->refs == 0 || e->cache->fs->read_only); /* only cache_pin() keeps them */
