@@ -1,6 +1,6 @@
 #!/bin/bash
 # vblkctl list, bind and unbind: what they take, what they refuse and why; and who may open a bound disk
-# guest: --smp 2 --timeout 900
+# guest: --smp 1 --timeout 900
 # disk: 512M,serial=first
 # disk: 512M,serial=spare
 # disk: 256M

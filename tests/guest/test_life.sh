@@ -1,6 +1,6 @@
 #!/bin/bash
 # the life of a mount: idle, killed, terminated, shared interrupt line, a real tree
-# guest: --smp 2 --timeout 900
+# guest: --smp 1 --timeout 900
 # disk: 2G,serial=main
 # disk: 256M
 # disk: 256M
