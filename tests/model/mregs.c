@@ -439,7 +439,8 @@ static uint8_t isr_read(struct model *m)
 {
 	uint8_t isr = m->isr;
 
-	check_state(m, false);
+	if (!m->reset_pending) /* else its reader may be late, and does no harm */
+		check_state(m, false);
 	m->stat.isr_reads++;
 	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0) {
 		if (m->isr_thread_set && !pthread_equal(m->isr_thread, pthread_self()))

@@ -1,0 +1,181 @@
+#!/bin/bash
+# mutants.sh [PATTERN]: break the driver on purpose, rule by rule, and see that a test goes red.
+#
+# Each line of the list below is one mutant: the rule's id (those of the test comments), the test program and, after a
+# colon, the test case that has to notice; the file of driver/; and a sed script that breaks it. With PATTERN only those whose id
+# matches it. Exit 1 if one survives, or no longer applies. Not part of make check: it takes minutes.
+set -u
+here=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+survivors=0 killed=0
+
+cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/tests "$work"
+mkdir "$work/fusefs"
+cd "$work" || exit 1
+for test in virtio virtio_pci virtqueue virtio_blk hostile; do
+	make -s O=out FUSEFS_SRC= "out/san/test_$test" || exit 1
+	"out/san/test_$test" || exit 1 # red before anything was broken
+done
+
+# mutant ID TEST[:CASE] FILE SED
+mutant() {
+	local id=$1 test=${2%%:*} case=${2#*:} file=driver/$3 script=$4
+	[[ $id =~ ${pattern:-.} ]] || return
+	[ "$case" = "$test" ] && case=
+	cp "$file" saved
+	sed -i "$script" "$file"
+	if cmp -s saved "$file"; then
+		verdict='DOES NOT APPLY'
+	elif ! make -s O=out FUSEFS_SRC= CFLAGS=-w WARN=-w "out/san/test_$test" >log 2>&1; then
+		verdict='DOES NOT COMPILE'
+	elif env CK_TIMEOUT_MULTIPLIER=0.3 ${case:+"CK_RUN_CASE=$case"} \
+		timeout 120 "out/san/test_$test" >log 2>&1; then
+		verdict=SURVIVES
+	else
+		verdict=killed
+	fi
+	mv saved "$file"
+	touch "$file"
+	printf '%-16s %-8s test_%-20s %s\n' "$verdict" "$id" "${2}" "$script"
+	if [ "$verdict" = killed ]; then killed=$((killed + 1)); else survivors=$((survivors + 1)); fi
+}
+pattern=${1-}
+
+# Status, features, configuration, initialisation
+mutant ST1 virtio virtio_bus.c 's/add_status(vdev, VIRTIO_CONFIG_S_DRIVER)/add_status(vdev, 0)/'
+mutant ST1 virtio_pci virtio_bus.c 's/add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE)/add_status(vdev, 3)/'
+mutant ST2 virtio_pci virtio_bus.c 's/set_status(vdev, status | bits)/set_status(vdev, bits)/'
+mutant ST3 virtio_pci virtio_bus.c '/^void virtio_give_up/,/^}/s/(void)virtio_reset_device(vdev);//'
+mutant ST4 virtio_blk:changes virtio_blk.c '/^static int reread_config/,/^}/s/= virtio_device_health(vdev);/= 0;/'
+mutant FE1 virtio_pci virtio_bus.c 's/vdev->features = vdev->offered & (known/vdev->features = (known/'
+mutant FE2 virtio_pci virtio_pci.c 's/if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1))/if (0)/'
+mutant FE3 virtio_pci virtio_pci.c '/COMMON(driver_feature), (uint32_t)(vdev->features >> 32))/d'
+mutant FE3 virtio_pci virtio_bus.c 's/^	err = add_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);/&\n	(void)vdev->config->finalize_features(vdev);/'
+mutant FE4 virtio_pci virtio_pci.c 's/vdev->features &= device_bits | known_transport_features(vpci);/(void)device_bits;/'
+mutant RS1 virtio_pci virtio_pci.c 's/while ((status = vpci_get_status(vdev)) != 0) {/while ((status = 0) != 0) {/'
+mutant CF1 virtio_blk:configuration virtio_blk.c 's/if (vdev->config->generation(vdev) == generation)/if (true)/'
+mutant CF2 virtio_blk:configuration virtio_blk.c 's/if (!virtio_has_feature(vdev, feature))/if (false)/'
+mutant CF3 virtio_blk:configuration virtio_blk.c 's/if (feature_fields\[i\].end > vdev->config_bytes)/if (false)/'
+mutant CF4 virtio_blk:configuration virtio_blk.c '/^static int vblk_validate/,/^}/s/^{/{\n	vdev->config->set(vdev, CONFIG(writeback), 1, 1);/'
+mutant IN1 virtio_pci virtio_bus.c 's/if (!(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_FEATURES_OK))/if (false)/'
+mutant IN2 virtio virtio_bus.c 's/if (!(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_FEATURES_OK))/if (false)/'
+mutant IN3 virtio_pci virtio_bus.c '/add_status(vdev, VIRTIO_CONFIG_S_FAILED);/d'
+mutant IN4 virtio_blk:configuration virtio_blk.c 's/int err = virtio_device_ready(vblk->vdev);/int err = 0;/'
+mutant CL1 virtqueue virtqueue.c '/^static void put_direct/,/^}/s/r->free_head = at;//'
+mutant CL2 virtio_blk:changes virtio_blk.c '/^static void vblk_remove/,/^}/s/(void)virtio_reset_device(vdev);//'
+
+# Queues and notifications
+mutant VQ4 virtio_pci virtio_pci.c '/write_common64(vpci, COMMON(queue_driver_lo), addr.driver);/d'
+mutant NT1 virtio_pci virtio_pci.c '/^static void handle_interrupt/,/^}/s/virtio_config_changed(&vpci->vdev);/{ virtio_config_changed(\&vpci->vdev); return; }/'
+mutant NT3 virtio_pci virtio_pci.c '/vq->notify_data = read16/d'
+mutant NT4 virtio_pci virtio_pci.c '/^static void vpci_notify/,/^}/s/write16/write32/'
+
+# Split ring
+mutant SP1 virtqueue virtqueue.c 's/r->addr.device = r->addr.desc + used_at;/r->addr.device = r->addr.desc + used_at + 2;/'
+mutant SP2 virtqueue virtio_pci.c 's/while (size > device/while (size > 2 * device/'
+mutant SP2 virtqueue virtio_pci.c '/^static uint16_t choose_size/,/^}/s/^	return (uint16_t).*/	return (uint16_t)device;/'
+mutant SP3 virtqueue virtqueue.c 's/(i >= nr_out ? VRING_DESC_F_WRITE : 0)/(i < nr_out ? VRING_DESC_F_WRITE : 0)/'
+mutant SP5 virtqueue virtqueue.c '/^static void put_direct/,/^}/s/i + 1 < nr ? next : 0/i + 1 < nr ? r->free_head : 0/'
+mutant SP6 virtqueue virtqueue.c 's/if (vq->ring->tables == NULL || vq->size < TABLE_DESCS)/if (vq->ring->tables == NULL)/'
+mutant SP7 virtqueue virtqueue.c 's/if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))/if (err == 0)/'
+mutant SP7 virtqueue virtqueue.c 's/&whole, VRING_DESC_F_INDIRECT, 0)/\&whole, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 0)/'
+mutant SP7 virtqueue virtqueue.c '/^static uint16_t put_indirect/,/^}/s/desc_flags(i, nr_out, nr)/VRING_DESC_F_INDIRECT | desc_flags(i, nr_out, nr)/'
+mutant SP10 virtqueue virtqueue.c '/^int vq_add/,/^}/s/r->avail_idx++;/r->avail_idx--;/'
+mutant SP11 virtqueue virtqueue.c '/^static void quench/,/^}/s/if (r->event_idx)/if (false)/'
+mutant SP12 virtqueue virtqueue.c 's/if (bytes > r->entry\[id\].in_bytes)/if (bytes != r->entry[id].in_bytes)/'
+mutant SP13 virtqueue virtqueue.c 's/^	quench(r);/	r->used->flags = le16_of(1);\n&/'
+mutant SP14 virtqueue virtqueue.c 's/return !(dma_load16(r->hw, &r->used->flags) & VRING_USED_F_NO_NOTIFY);/return true;/'
+mutant SP14 virtqueue virtqueue.c 's/return !(dma_load16(r->hw, &r->used->flags) & VRING_USED_F_NO_NOTIFY);/return false;/'
+mutant SP14 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/if (r->event_idx) {/if (true) {/'
+mutant SP15 virtqueue virtqueue.c 's/return (uint16_t)(new - event - 1) < (uint16_t)(new - old);/return new > event;/'
+mutant SP15 virtqueue virtqueue.c 's/return (uint16_t)(new - event - 1) < (uint16_t)(new - old);/return event == old;/'
+mutant SP15 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/if (r->event_idx) {/if (false) {/'
+mutant SP16 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/dma_wmb(r->hw);//'
+mutant SP17 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/dma_mb(r->hw);//'
+mutant SP17 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/dma_mb(r->hw);/dma_wmb(r->hw);/'
+mutant SP18 virtqueue virtqueue.c 's/dma_rmb(r->hw);//'
+mutant SP18 virtio_blk:rings virtqueue.c 's/dma_rmb(r->hw);//'
+mutant SP19 virtqueue virtqueue.c '/^bool vq_enable_cb/,/^}/s/dma_mb(r->hw);//'
+mutant SP19 virtqueue virtqueue.c '/^bool vq_enable_cb/,/^}/s/return vq->broken ||.*/return vq->broken;/'
+mutant SP19 virtio_blk:rings virtqueue.c '/^bool vq_enable_cb/,/^}/s/dma_mb(r->hw);//'
+
+# PCI transport
+mutant PC1 virtio_pci virtio_pci.c 's/ids->device == VIRTIO_PCI_DEVICE_BLK_OLD/false/'
+mutant PC1 virtio_pci virtio_pci.c 's/return ids->vendor == VIRTIO_PCI_VENDOR &&/return/'
+mutant PC2 virtio_pci virtio_pci.c 's/return ids->vendor == VIRTIO_PCI_VENDOR &&/return ids->revision <= 1 \&\& ids->vendor == VIRTIO_PCI_VENDOR \&\&/'
+mutant PC3 virtio_pci virtio_pci.c '/^static uint8_t vpci_get_status/,/^}/s/read8/(uint8_t)read16/'
+mutant PC3 virtio_blk:configuration virtio_pci.c '/^static uint64_t vpci_get(/,/^}/s/return read16(vpci, r, off);/return read8(vpci, r, off) | read8(vpci, r, off + 1) << 8;/'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/return cap->bar <= 5 &&/return/'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/hw->bar\[cap->bar\].bytes != 0 &&//;s/off + bytes <= hw->bar\[cap->bar\].bytes/true/'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/ && !seen\[at \/ 4\]//'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/at >= PCI_HEADER_BYTES && //'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/at = cap\[1\] & 0xfc/at = cap[1]/;s/for (at &= 0xfc; /for (; /'
+mutant PC4 virtio_pci virtio_pci_layout.c 's/return NULL; .* 4.1.4.1: to be ignored .*/return \&out->common;/'
+mutant PC5 virtio_pci virtio_pci_layout.c 's/return have->bytes == 0 ||.*/return true;/'
+mutant PC5 virtio_pci virtio_pci_layout.c 's/return have->bytes == 0 ||.*/return have->bytes == 0;/'
+mutant PC6 virtio_pci virtio_pci_layout.c 's/if (cap.cap_len < sizeof(cap))/if (cap.cap_len != sizeof(cap) \&\& cap.cap_len != 20)/'
+mutant PC6 virtio_pci virtio_pci_layout.c 's/&& bytes >= min &&/\&\&/'
+mutant PC6 virtio_pci virtio_pci_layout.c 's/cap.cap_len < sizeof(cap) + 4 ||//'
+mutant PC7 virtio_pci virtio_pci.c '/^static int map_region(/,/^}/s/if (r->bytes > max)/if (false)/'
+mutant PC8 virtio_pci virtio_pci_layout.c 's/seen\[at \/ 4\] = true;/& (void)hw->ops->cfg_write(hw, at, cap, 1);/'
+mutant PC9 virtio_pci virtio_pci.c '/^static void enable_queue/,/^}/s/^	vq_get_addresses.*/&\n	write16(vpci, \&vpci->at.common, COMMON(queue_notify_off), 0);/'
+mutant PC10 virtio_pci virtio_pci.c '/^static void enable_queue/,/^}/s/^	write_common64(vpci, COMMON(queue_device_lo).*/	write16(vpci, \&vpci->at.common, COMMON(queue_enable), 1);\n&/'
+mutant PC11 virtio_pci virtio_pci.c '/^static void enable_queue/,/^}/s/^	vq_get_addresses.*/&\n	write16(vpci, \&vpci->at.common, COMMON(queue_enable), 0);/'
+mutant PC12 virtio virtio_bus.c 's/int err = virtio_reset_device(vdev);/int err = 0;/;s/^	err = virtio_reset_device(vdev);/	err = 0;/'
+mutant PC12 virtio_pci virtio_pci.c 's/if (waited_us >= RESET_LIMIT_US)/if (waited_us >= 1000)/'
+mutant PC14 virtio_pci virtio_pci.c 's/if (size == 0 || read16/if (read16/'
+mutant PC15 virtio_pci virtio_pci.c 's/ || off + 2 > vpci->at.notify.bytes//'
+mutant PC15 virtio_pci virtio_pci.c 's/off % 2 != 0 || //'
+mutant PC15 virtio_pci virtio_pci.c 's/(uint64_t)vpci->at.notify_multiplier \*/4ULL */'
+mutant PC16 virtio_pci virtio_pci.c 's/^		handle_interrupt(vpci);/		(void)hw->ops->irq_unmask(hw);\n&/'
+mutant PC16 virtio_pci virtio_pci.c '/^static void handle_interrupt/,/^}/{s/uint8_t isr = read8.*/uint8_t isr = 3;/;s/^}/	(void)read8(vpci, \&vpci->at.isr, 0);\n}/}'
+mutant PC18 virtio_pci virtio_pci.c 's/if (isr & VIRTIO_PCI_ISR_CONFIG)/if (isr == VIRTIO_PCI_ISR_CONFIG)/'
+mutant PC19 virtio_pci virtio_pci.c '/^static void enable_queue/,/^}/s/^	vq_get_addresses.*/&\n	write16(vpci, \&vpci->at.common, COMMON(queue_msix_vector), 0);/'
+mutant PC23 virtio_pci virtio_pci.c 's/if (vpci->at.common.bytes == 0 || vpci->at.notify.bytes == 0/if (vpci->at.notify.bytes == 0/'
+mutant MSIX virtio_pci virtio_pci.c 's/err = disable_msix(vpci->vdev.hw, vpci->at.msix);//'
+mutant ISR0 virtio_pci virtio_pci.c 's/(void)read8(vpci, &vpci->at.isr, 0);//'
+mutant MASTER virtio_pci virtio_pci.c 's/err = hw->ops->bus_master(hw, true);/err = 0;/'
+mutant RF1 virtio_pci virtqueue.c 's/1ULL << VIRTIO_F_VERSION_1;/0;/'
+mutant RF2 virtio_pci virtio_pci.c 's/ && vdev->hw->iommu_translates/ \&\& false/'
+mutant RF2 virtio_pci virtio_pci.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM//'
+mutant RF6 virtio_pci virtio_pci.c 's/if (vpci->at.common.bytes >= COMMON(queue_notify_data) + 2)/if (true)/'
+
+# Block device
+mutant BI1 virtio_blk:configuration virtio_blk.c 's/vblk->unit_sectors = c->blk_size \/ SECTOR_BYTES;/vblk->unit_sectors = 1;/'
+mutant BI1 virtio_blk:configuration virtio_blk.c 's/c->capacity - c->capacity % unit/(c->capacity - c->capacity % unit) * unit/'
+mutant BI3 virtio_blk:configuration virtio_blk.c '/^static int vblk_validate/,/^}/s/^{/{\n	(void)vdev->config->get(vdev, CONFIG(writeback), 1);/'
+mutant BI4 virtio_blk:requests virtio_blk.c '/CONFIG(writeback), 1,$/{n;s/virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH)/0/}'
+mutant BI4 virtio_blk:requests virtio_blk.c 's/virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH) && c->writeback != 0/virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH)/'
+mutant BI5 virtio_blk:configuration virtio_blk.c 's/if (c->num_queues == 0)/if (false)/'
+mutant BI6 virtio_blk:requests vblk_part.c 's/min32(contig, size_max)/(uint32_t)contig/'
+mutant BI6 virtio_blk:requests vblk_part.c 's/(uint64_t)last->bytes + bytes <= size_max/true/'
+mutant BI6 virtio_blk:requests vblk_part.c 's/unsigned max = min32(ring->max_segs,/unsigned max = ring->max_segs + 0 * min32(0,/'
+mutant BO1 virtio_blk:changes vblk_queue.c 's/if (!in_range(ring->vblk, req))/if (false)/'
+mutant BO2 virtio_blk:requests virtio_blk.c 's/info->read_only = virtio_has_feature(vdev, VIRTIO_BLK_F_RO) ||/info->read_only =/'
+mutant BO3 virtio_blk:requests vblk_part.c 's/dma->header.reserved, 0)/dma->header.reserved, 1)/'
+mutant BO4 virtio_blk:requests vblk_part.c 's/part->sector = 0; .*/part->sector = 1 + req->sector;/'
+mutant BO5 virtio_blk:requests vblk_part.c '/^static int plan(/,/^}/s/case BLK_FLUSH:/case (enum blk_op)77:/'
+mutant BO6 virtio_blk:requests vblk_part.c 's/trim(req, part, over);/over = 0;/'
+mutant BO7 virtio_blk:requests vblk_part.c 's/\.bytes = sizeof(dma->u.range)}/.bytes = sizeof(dma->u)}/'
+mutant BO8 virtio_blk:requests vblk_part.c 's/uint32_t nr = min32(vblk_progress_of(req)->left, max);/uint32_t nr = vblk_progress_of(req)->left;/'
+mutant BO8 virtio_blk:requests vblk_part.c 's/nr -= tail;.*/(void)tail;/'
+mutant BO9 virtio_blk:requests vblk_part.c 's/!discard && ring->vblk->zeroes_unmap ?/ring->vblk->zeroes_unmap ?/'
+mutant BO9 virtio_blk:requests vblk_part.c 's/!discard && ring->vblk->zeroes_unmap ?/!discard ?/'
+mutant BO10 virtio_blk:configuration vblk_part.c 's/\.bytes = VIRTIO_BLK_ID_BYTES}/.bytes = 16}/'
+mutant BO12 virtio_blk:requests vblk_part.c 's/#define STATUS_POISON 0xffU/#define STATUS_POISON 0/'
+mutant BO12 virtio_blk:requests vblk_part.c '/^int vblk_error_of/,/^}/s/return -EIO;/return 0;/'
+mutant BO13 virtio_blk:requests vblk_queue.c '/^static void part_returned/,/^}/s/if (p->err == 0)/if (true)/'
+mutant BO15 virtio_blk:requests vblk_queue.c 's/return req->op == BLK_FLUSH && !vblk->info.volatile_cache;/return req->op == BLK_FLUSH;/'
+mutant BO17 virtqueue virtqueue.c 's/void \*token = e->token;/void *token = r->entry[0].token != NULL ? r->entry[0].token : e->token;/'
+mutant BO18 virtio_blk:changes virtio_blk.c '/^static void vblk_config_changed/,/^}/s/set_limits(vblk, &c);//'
+
+# A device that breaks the rules
+mutant ID hostile virtqueue.c '/^static bool is_with_device/,/^}/s/id < r->size &&//'
+mutant ID hostile virtqueue.c '/^static bool is_with_device/,/^}/s/r->entry\[id\].token != NULL/true/'
+mutant JUMP hostile virtqueue.c 's/if ((uint16_t)(idx - r->used_idx) > (uint16_t)(r->shown_idx - r->used_idx))/if (false)/'
+mutant LEN hostile virtqueue.c 's/if (bytes > r->entry\[id\].in_bytes)/if (false)/'
+mutant BROKEN hostile vblk_queue.c 's/^	if (broke)$/	if (false)/'
+
+echo "$killed killed, $survivors not"
+[ "$survivors" -eq 0 ]
