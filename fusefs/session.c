@@ -49,6 +49,7 @@
 #define REQ_PAGES (1 + FS_IO_MAX / PAGE_BYTES + 1)
 #define BATCH \
 	16 /* requests before the doorbell rings: the first must not wait for too many others */
+#define LOOK_NS      20000 /* between two looks at /dev/fuse, a system call each */
 #define INIT_BYTES   65536
 #define INIT_WAIT_MS 30000
 /* After session_stop(): users that go on asking are not served for ever. */
@@ -347,9 +348,27 @@ static void wait_for_work(struct worker *w)
 		epoll_wait(w->q->nr_inflight > 0 ? w->busy_fd : w->idle_fd, &ev, 1, -1);
 }
 
+/* The disk answers soon, if at all: poll it for a while, as an interrupt costs more; but not for
+ * longer than LOOK_NS at a time, so that requests are looked for, too. False: sleep now. */
+static bool spin(struct worker *w, uint64_t *quiet_ns)
+{
+	uint64_t now = now_ns(), end = now + LOOK_NS;
+
+	if (*quiet_ns == 0)
+		*quiet_ns = now;
+	if (now - *quiet_ns >= (uint64_t)w->q->spin_us * 1000)
+		return false;
+	for (; now < end; now = now_ns()) {
+		if (blk_poll(w->q) > 0) {
+			*quiet_ns = 0;
+			break;
+		}
+	}
+	return true;
+}
+
 static void serve(struct worker *w)
 {
-	uint64_t spin_ns = (uint64_t)w->q->spin_us * 1000;
 	uint64_t quiet_ns = 0; /* since when nothing happened; 0: something just did */
 
 	for (;;) {
@@ -362,20 +381,12 @@ static void serve(struct worker *w)
 		if (w->q->nr_inflight > 0)
 			blk_kick(w->q);
 		nr_done = blk_poll(w->q);
-		if (nr_received + nr_done > 0) {
+		if (nr_received + nr_done > 0)
 			quiet_ns = 0;
+		if (nr_done > 0 || nr_received == BATCH)
+			continue; /* there is more to receive, or room for it now */
+		if (w->q->nr_inflight > 0 && spin(w, &quiet_ns))
 			continue;
-		}
-		/* The disk answers soon, if at all: look for a while, as an interrupt costs more.
-		 */
-		if (w->q->nr_inflight > 0 && spin_ns > 0) {
-			uint64_t now = now_ns();
-
-			if (quiet_ns == 0)
-				quiet_ns = now;
-			if (now - quiet_ns < spin_ns)
-				continue;
-		}
 		wait_for_work(w);
 		quiet_ns = 0;
 	}
