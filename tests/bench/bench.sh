@@ -1,5 +1,5 @@
 #!/bin/bash
-# bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--out FILE] - vblkfs against what else serves the same disk.
+# bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE] - vblkfs against what else serves the same disk.
 #
 # One guest, one run, one disk, which is given to each system in turn, several times round (so that a slow minute of the host hits all
 # alike): the bare disk by the kernel's virtio_blk and by our driver; a filesystem by vblkfs, by ext4 and by fuse2fs. Prints medians
@@ -18,7 +18,8 @@ while [ $# -gt 0 ]; do
 	--reps) reps=$2; shift ;;
 	--runtime) runtime=$2; shift ;;
 	--out) out=$2; shift ;;
-	*) echo "usage: tests/bench/bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--out FILE]" >&2; exit 2 ;;
+	--smp) smp=$2; shift ;;
+	*) echo "usage: tests/bench/bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE]" >&2; exit 2 ;;
 	esac
 	shift
 done

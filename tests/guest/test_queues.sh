@@ -45,16 +45,7 @@ test_packed_rings_offered_falls_back_to_split() {
 	exercise "$(at 5)"
 }
 
-test_without_a_write_cache_no_flush_is_sent() {
-	vblkctl bind "$(at 6)"
-	mkfs.vblkfs -q "$(at 6)"
-	mount -t fuse.vblkfs "$(at 6)" $MNT
-	seq 1000 >$MNT/f
-	sync $MNT/f
-	[ "$(stat_number $MNT flushes)" = 0 ] || fail "$(stat_number $MNT flushes) flushes"
-	umount $MNT
-	vblkctl unbind "$(at 6)"
-	dd if=/dev/zero of="/dev/$(block_of "$(at 6)")" bs=1M count=1 status=none
+test_without_a_write_cache() {
 	exercise "$(at 6)"
 }
 
