@@ -72,11 +72,18 @@ static void count_request(struct blk_stat *stat, const struct blk_req *req, int 
 		count(&stat->errors, 1);
 }
 
+/* A flush that the disk does not need, and is not sent. */
+static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
+{
+	return req->op == BLK_FLUSH && !vblk->info.volatile_cache;
+}
+
 static void finish(struct vblk_ring *ring, struct blk_req *req)
 {
 	struct vblk_handle *owner = vblk_progress_of(req)->owner;
 
-	count_request(&ring->stat, req, vblk_progress_of(req)->err);
+	if (!is_noop(ring->vblk, req))
+		count_request(&ring->stat, req, vblk_progress_of(req)->err);
 	req->next = NULL;
 	*owner->done_end = req;
 	owner->done_end = &req->next;
@@ -172,11 +179,6 @@ static void fail_all(struct vblk_ring *ring, int err)
 static struct vblk_handle *to_handle(struct blk_queue *q)
 {
 	return (struct vblk_handle *)q;
-}
-
-static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
-{
-	return req->op == BLK_FLUSH && !vblk->info.volatile_cache;
 }
 
 /* The disk may have shrunk since the caller last asked. */
