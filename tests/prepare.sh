@@ -1,7 +1,9 @@
 #!/bin/bash
-# prepare.sh PURPOSE... - install the Debian packages that the purposes need: build, check, guest, bench. As root, or through sudo.
+# prepare.sh PURPOSE... - install the Debian packages that the purposes need: build, check, guest,
+# bench. As root, or through sudo.
 #
-# Quiet when all is there. The libraries stand in deps.mk; every other package that any script here uses stands below, once.
+# Quiet when all is there. The libraries stand in deps.mk; every other package that any script here
+# uses stands below, once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,15 +1,24 @@
 #!/bin/bash
-# bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE] - vblkfs against what else serves the same disk.
+# bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE] - vblkfs against
+# what else serves the same disk.
 #
-# One guest, one run, one disk, which is given to each system in turn, several times round (so that a slow minute of the host hits all
-# alike): the bare disk by the kernel's virtio_blk and by our driver; a filesystem by vblkfs, by ext4 and by fuse2fs. Prints medians
-# (smallest-largest) and how many times better vblkfs is. FILE gets the raw figures, one a line.
+# One guest, one run, one disk, which is given to each system in turn, several times round (so that
+# a slow minute of the host hits all alike): the bare disk by the kernel's virtio_blk and by our
+# driver; a filesystem by vblkfs, by ext4 and by fuse2fs. Prints medians (smallest-largest) and how
+# many times better vblkfs is. FILE gets the raw figures, one a line.
 #
-# Under emulation (TCG) the guest's own instructions cost ten times their worth and the device is nearly free: read ratios, not figures.
+# Under emulation (TCG) the guest's own instructions cost ten times their worth and the device is
+# nearly free: read ratios, not figures.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
 reps=3 runtime=4 json='' out='' files=10000 smp=2
+
+usage() {
+	echo "usage: tests/bench/bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS]" \
+		"[--smp N] [--out FILE]" >&2
+	exit 2
+}
 
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -19,7 +28,7 @@ while [ $# -gt 0 ]; do
 	--runtime) runtime=$2; shift ;;
 	--out) out=$2; shift ;;
 	--smp) smp=$2; shift ;;
-	*) echo "usage: tests/bench/bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE]" >&2; exit 2 ;;
+	*) usage ;;
 	esac
 	shift
 done
@@ -27,7 +36,8 @@ done
 work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-bench.XXXXXX")
 shm=$work
 trap 'rm -rf "$work" "$shm"' EXIT
-# In memory if there is plenty, so that the host's disk is no part of it; allocated, so that its growth is none either.
+# In memory if there is plenty, so that the host's disk is no part of it; allocated, so that its
+# growth is none either.
 if [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt $((8 << 20)) ] 2>/dev/null; then
 	shm=$(mktemp -d /dev/shm/vblkfs-bench.XXXXXX)
 fi
@@ -38,9 +48,12 @@ mkdir "$work/root/tools" "$work/share"
 cp "$build"/tools/* "$work/root/tools/"
 
 started=$SECONDS
-tests/guest/run --smp $smp --timeout 7200 --share "$work/share" --disk "$shm/disk.img" \
+tests/guest/run --smp "$smp" --timeout 7200 --share "$work/share" --disk "$shm/disk.img" \
 	-- tests/bench/inside "$work" "$reps" "$runtime" "$files" >&2
 [ -z "$out" ] || cp "$work/share/results" "$out"
-[ -n "$json" ] || printf '\nmedian (smallest-largest) of %d; NNx: how many times better vblkfs is. %d CPUs, %s, %d s in all.\n\n' \
-	"$reps" "$smp" "$(cat "$work/share/machine")" $((SECONDS - started))
+if [ -z "$json" ]; then
+	printf '\nmedian (smallest-largest) of %d; / SYSTEM: how many times better vblkfs is.\n' "$reps"
+	printf '%d CPUs, %s, %d s in all.\n\n' \
+		"$smp" "$(cat "$work/share/machine")" $((SECONDS - started))
+fi
 "$build/tools/benchreport" $json <"$work/share/results"

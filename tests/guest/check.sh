@@ -1,9 +1,13 @@
 #!/bin/bash
-# check.sh [-b BUILD] [FILE [TEST]...] - the tests in guests: the programs as users run them, on QEMU's disks. One line a test.
+# check.sh [-b BUILD] [FILE [TEST]...] - the tests in guests: the programs as users run them, on
+# QEMU's disks. One line a test.
 #
-# One guest for each test_*.sh beside this file (FILE: its name, also without test_ and .sh). What it needs stands in its head:
+# One guest for each test_*.sh beside this file (FILE: its name, also without test_ and .sh). What
+# it needs stands in its head:
 #	# guest: OPTIONS of tests/guest/run
-#	# disk: SIZE[,PROP=VALUE]...	made anew; in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE it holds a vblkfs
+#	# disk: SIZE[,PROP=VALUE]...
+# Disks are made anew, in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE one holds
+# an empty vblkfs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -46,15 +50,14 @@ run_file() { # FILE [TEST...]
 		options+=(--disk "$disk")
 		n=$((n + 1))
 	done < <(head_lines "$file" disk)
-	tests/guest/run "${options[@]}" -- tests/guest/inside "$work/root" "$file" "$@"
+	tests/guest/run "${options[@]}" -- tests/guest/inside "$work" "$file" "$@"
 }
 
 need_guest
 work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-check.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 make -s O="$build" DESTDIR="$work/root" PREFIX=/usr install
-mkdir "$work/root/tools"
-cp "$build"/tools/* "$work/root/tools/" 2>/dev/null || true
+tar -C /usr/include -cf "$work/tree.tar" linux # one file: the host's many are slow to reach
 
 if [ $# -gt 0 ]; then
 	name=${1#test_}

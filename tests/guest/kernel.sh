@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# kernel.sh - Debian's kernel for the guest, fetched once, and the initramfs that boots it. Sourced by run.
+# kernel.sh - Debian's kernel for the guest, fetched once, and the initramfs that boots it. Sourced
+# by run.
 #
 # Everything lands in $VBLKFS_CACHE (default: .cache of the repository), which git ignores:
-#	kernel/VERSION/vmlinux		unpacked, booted by PVH: the compressed one costs seconds in an emulated decompressor
+#	kernel/VERSION/vmlinux		unpacked, booted by PVH: an emulated decompressor takes seconds
 #	kernel/VERSION/lib/modules	the package's modules, with modules.dep
 #	kernel/VERSION/initramfs	busybox, the modules that reach the host's root, and init
-# A directory becomes visible under its name only when it is complete, so a broken download is not taken for a kernel.
+# A directory becomes visible under its name only when it is complete, so a broken download is not
+# taken for a kernel.
 
 guest_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(realpath -m "${VBLKFS_CACHE:-$guest_dir/../../.cache}") # init knows no links
@@ -22,12 +24,14 @@ need_program() { # PROGRAM PACKAGE
 	command -v "$1" >/dev/null || fail_boot "$1 is missing. As root: apt-get install $2"
 }
 
-# Turn a bzImage into the ELF file inside it. The payload's start is found by its compressor's magic number.
+# Turn a bzImage into the ELF file inside it. The payload's start is found by its compressor's magic
+# number.
 unpack_vmlinux() { # BZIMAGE VMLINUX
 	local magic tool offset
 	while read -r magic tool; do
 		while IFS=: read -r offset _; do
-			# The payload is followed by other bytes, of which the tool complains: the result is what counts.
+			# The payload is followed by other bytes, of which the tool complains: the
+			# result is what counts.
 			tail -c "+$((offset + 1))" "$1" | $tool >"$2" 2>/dev/null
 			if [ "$(head -c 4 "$2" | tr -d '\177')" = ELF ]; then
 				return 0
@@ -41,20 +45,22 @@ unpack_vmlinux() { # BZIMAGE VMLINUX
 	return 1
 }
 
-# Download and unpack the kernel that Debian's linux-image-amd64 stands for today. Prints its version.
+# Download and unpack the kernel that Debian's linux-image-amd64 stands for today. Prints its
+# version.
 fetch_kernel() {
 	local package version tmp
 	need_program apt-get apt
 	need_program dpkg-deb dpkg
 	need_program depmod kmod
 	need_program xz xz-utils
-	package=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9]\)/\1/p' | head -n 1)
+	package=$(apt-cache depends linux-image-amd64 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-image-[0-9]\)/\1/p' | head -n 1)
 	[ -n "$package" ] || fail_boot "apt knows no linux-image-amd64. As root: apt-get update"
 	version=${package#linux-image-}
 	version=${version%-unsigned}
 	tmp=$(mktemp -d "$cache/kernel/.fetch.XXXXXX")
 	echo "guest: fetching $package into $cache (once)" >&2
-	if ! (cd "$tmp" && apt-get download -q "$package" >apt.log 2>&1 && dpkg-deb -x ./*.deb tree); then
+	if ! (cd "$tmp" && apt-get download -q "$package" && dpkg-deb -x ./*.deb tree) >"$tmp/apt.log" 2>&1; then
 		cat "$tmp/apt.log" >&2
 		rm -rf "$tmp"
 		fail_boot "cannot fetch $package"
@@ -73,7 +79,8 @@ fetch_kernel() {
 make_initramfs() {
 	local dir=$1 version tmp busybox module
 	version=$(basename "$dir")
-	if [ "$dir/initramfs" -nt "$guest_dir/init" ] && [ "$dir/initramfs" -nt "$guest_dir/kernel.sh" ]; then
+	if [ "$dir/initramfs" -nt "$guest_dir/init" ] &&
+		[ "$dir/initramfs" -nt "$guest_dir/kernel.sh" ]; then
 		return
 	fi
 	need_program busybox busybox-static
@@ -98,15 +105,20 @@ make_initramfs() {
 	rm -rf "$tmp"
 }
 
-# Sets kernel_dir and kernel_version; fetches what is missing. Runs that start together wait for the one that fetches.
+newest_kernel() {
+	(cd "$cache/kernel" && compgen -G '[0-9]*/vmlinux' | sort -V | tail -n 1)
+}
+
+# Sets kernel_dir and kernel_version; fetches what is missing. Runs that start together wait for the
+# one that fetches.
 prepare_kernel() {
 	mkdir -p "$cache/kernel"
 	exec 8>"$cache/lock"
 	flock 8
-	kernel_version=$(cd "$cache/kernel" && printf '%s\n' [0-9]*/vmlinux | sort -V | tail -n 1)
-	if [ "$kernel_version" = '[0-9]*/vmlinux' ]; then
+	kernel_version=$(newest_kernel)
+	if [ -z "$kernel_version" ]; then
 		fetch_kernel
-		kernel_version=$(cd "$cache/kernel" && printf '%s\n' [0-9]*/vmlinux | sort -V | tail -n 1)
+		kernel_version=$(newest_kernel)
 	fi
 	kernel_version=${kernel_version%/vmlinux}
 	kernel_dir=$cache/kernel/$kernel_version

@@ -1,5 +1,5 @@
 #!/bin/bash
-# vblkctl list, bind and unbind: what they take, what they refuse and why; and who may open a bound disk
+# vblkctl list, bind and unbind: what they take, what they refuse and why
 # guest: --smp 1 --timeout 900
 # disk: 512M,serial=first
 # disk: 512M,serial=spare
@@ -33,7 +33,8 @@ mount_in_use() {
 
 test_no_module_is_said() {
 	mkdir -p /run/empty
-	refuses 1 'uio_pci_generic.*modprobe' unshare -m sh -c "mount --bind /run/empty /lib/modules && vblkctl bind $SPARE"
+	refuses 1 'uio_pci_generic.*modprobe' \
+		unshare -m sh -c "mount --bind /run/empty /lib/modules && vblkctl bind $SPARE"
 	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
 }
 
@@ -63,8 +64,10 @@ test_list_shows_every_disk_its_driver_and_its_user() {
 	vblkctl list | tee /run/out
 	umount /run/m
 	clear_disk $IN_USE
-	grep -qE "^$IN_USE +1af4:1001 +virtio-pci +vda +512.0 MiB +first +vda is mounted at /run/m" /run/out || fail "vda's line"
-	grep -qE "^$SPARE +1af4:1001 +uio_pci_generic +uio0 +512.0 MiB +spare +-" /run/out || fail "the bound disk's line"
+	grep -qE "^$IN_USE +1af4:1001 +virtio-pci +vda +512.0 MiB +first +vda is mounted at /run/m" \
+		/run/out || fail "vda's line"
+	grep -qE "^$SPARE +1af4:1001 +uio_pci_generic +uio0 +512.0 MiB +spare +-" \
+		/run/out || fail "the bound disk's line"
 	[ "$(wc -l </run/out)" = 4 ] || fail "there are three disks"
 	vblkctl list --json | tee /run/out
 	[ "$(grep -c '"address":' /run/out)" = 3 ] || fail "three in JSON"

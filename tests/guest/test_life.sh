@@ -23,7 +23,7 @@ cpu_ticks() { # PID: user and system, 1/100 s
 test_a_real_tree_is_the_same_after_a_remount() {
 	local interrupts
 	fresh_mount
-	cp -a /usr/include/linux $MNT/
+	cp -a /run/linux $MNT/
 	head -c 48M /dev/urandom >/run/big
 	cp /run/big $MNT/
 	interrupts=$(stat_number $MNT interrupts)
@@ -32,7 +32,7 @@ test_a_real_tree_is_the_same_after_a_remount() {
 	[ "$(stat_number $MNT writes)" -gt 0 ] || fail "no writes are counted"
 	umount $MNT
 	mount -t fuse.vblkfs $DISK $MNT
-	same_tree /usr/include/linux $MNT/linux
+	same_tree /run/linux $MNT/linux
 	cmp /run/big $MNT/big
 	umount $MNT
 	rm /run/big
@@ -72,14 +72,15 @@ test_a_killed_daemon_is_remounted_by_one_command() {
 	for round in 1 2 3; do
 		seq 50000 >$MNT/synced$round
 		sync $MNT/synced$round
-		(while cp -a /usr/include/linux $MNT/copy$round; do rm -rf $MNT/copy$round; done) >/dev/null 2>&1 &
+		(while cp -a /run/tree $MNT/copy$round; do rm -rf $MNT/copy$round; done) >/dev/null 2>&1 &
 		(dd if=/dev/zero of=$MNT/zero$round bs=1M count=500) >/dev/null 2>&1 &
 		sleep 1.$((round * 3))
 		pid=$(daemon_pid $MNT)
 		kill -KILL "$pid"
 		wait || true
 		mount -t fuse.vblkfs $DISK $MNT
-		[ "$(seq 50000 | md5sum)" = "$(md5sum <$MNT/synced$round)" ] || fail "synced$round is gone or different"
+		[ "$(seq 50000 | md5sum)" = "$(md5sum <$MNT/synced$round)" ] ||
+			fail "synced$round is gone or different"
 		find $MNT -type f -exec cat {} + >/dev/null
 		rm -rf $MNT/copy$round $MNT/zero$round
 	done
@@ -120,7 +121,8 @@ test_two_disks_on_one_interrupt_line() {
 	umount $MNT /run/second
 }
 
-# The commit timer and all else must rest when there is nothing to do: less than 1/20 s of CPU in a minute.
+# The commit timer and all else must rest when there is nothing to do: less than 1/20 s of CPU in a
+# minute.
 test_an_idle_mount_uses_no_cpu_over_a_minute() {
 	local pid before used
 	fresh_mount

@@ -109,9 +109,16 @@ static bool same_systems(const struct figure *a, const struct figure *b)
 	return true;
 }
 
+/* Four digits at least, and no exponent. */
+static const char *short_number(double v, char *out, size_t bytes)
+{
+	snprintf(out, bytes, "%.*f", v >= 1000 ? 0 : v >= 100 ? 1 : v >= 10 ? 2 : 3, v);
+	return out;
+}
+
 static void print_heading(const struct figure *f)
 {
-	printf("%-24s %-6s", "", "");
+	printf("%-26s %-6s", "", "");
 	for (int k = 0; k < f->nr_systems; k++)
 		printf(" %-25s", f->of[k].system);
 	for (int k = 1; k < f->nr_systems; k++)
@@ -121,14 +128,15 @@ static void print_heading(const struct figure *f)
 
 static void print_figure(const struct figure *f)
 {
-	printf("%-24s %-6s", f->name, f->unit);
+	printf("%-26s %-6s", f->name, f->unit);
 	for (int k = 0; k < f->nr_systems; k++) {
 		const struct series *s = &f->of[k];
-		char value[64];
+		char mid[32], low[32], high[32], all[112];
 
-		snprintf(value, sizeof(value), "%.5g (%.5g-%.5g)", median(s), s->value[0],
-			s->value[s->nr - 1]);
-		printf(" %-25s", value);
+		snprintf(all, sizeof(all), "%s (%s-%s)", short_number(median(s), mid, sizeof(mid)),
+			short_number(s->value[0], low, sizeof(low)),
+			short_number(s->value[s->nr - 1], high, sizeof(high)));
+		printf(" %-25s", all);
 	}
 	for (int k = 1; k < f->nr_systems; k++)
 		printf(" %6.2fx     ", advantage(f, &f->of[k]));
