@@ -26,7 +26,8 @@ packages_for() { # PURPOSE
 		;;
 	check)
 		packages_for guest
-		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3 dmsetup fdisk ca-certificates
+		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3
+		echo dmsetup fdisk libcap2-bin bsdextrautils ca-certificates
 		library_packages CHECK_LIB
 		;;
 	*)
