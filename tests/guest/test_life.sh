@@ -73,7 +73,7 @@ test_a_killed_daemon_is_remounted_by_one_command() {
 		seq 50000 >$MNT/synced$round
 		sync $MNT/synced$round
 		(while cp -a /run/tree $MNT/copy$round; do rm -rf $MNT/copy$round; done) >/dev/null 2>&1 &
-		(dd if=/dev/zero of=$MNT/zero$round bs=1M count=500) >/dev/null 2>&1 &
+		(dd if=/dev/zero of=$MNT/zero$round bs=1M count=100) >/dev/null 2>&1 &
 		sleep 1.$((round * 3))
 		pid=$(daemon_pid $MNT)
 		kill -KILL "$pid"
