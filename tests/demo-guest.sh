@@ -50,8 +50,8 @@ say "Debian's kernel $(uname -r) with two virtio disks. vda is in use; vdb is sp
 run "vblkctl list"
 
 say "Give the spare disk to user space, make a filesystem on it, mount it."
-run_refused "vblkctl bind 0000:00:04.0"
 run "vblkctl bind $disk"
+run_refused "vblkctl bind 0000:00:04.0"
 run "mkfs.vblkfs -L demo $disk"
 run "mount -t fuse.vblkfs $disk /mnt"
 run "findmnt /mnt"
