@@ -3,7 +3,10 @@
  * Order of a bind: everything that may fail harmlessly first (module, hugepages), then the checks,
  * with the block device held exclusively from before they are made until the driver has let go, so
  * that nothing can be mounted in between; then unbind, driver_override, bind. A failure after the
- * unbind gives the disk back to its old driver. */
+ * unbind gives the disk back to its old driver.
+ *
+ * The last step of an unbind frees the memory that a killed daemon left: not before a driver has
+ * taken the function, and reset it, for until then its requests may still write there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -15,6 +18,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "../driver/dma.h"
 #include "bind.h"
 #include "holders.h"
 #include "signature.h"
@@ -277,6 +281,8 @@ static int unbind_locked(struct pci_disk *d, const struct message *m)
 			d->old_driver[0] != '\0' ? d->old_driver : "no driver", strerror(-err));
 	pci_disk_record_remove(d);
 	await_kernel_disk(d);
+	if (d->block[0] != '\0')
+		dma_remove_file(d->address);
 	return 0;
 }
 

@@ -443,6 +443,16 @@ static int open_file(struct dma_arena *a, const char *address)
 	return 0;
 }
 
+void dma_remove_file(const char *address)
+{
+	char dir[128], path[192];
+
+	if (!find_mount(dir, sizeof(dir)))
+		return;
+	(void)snprintf(path, sizeof(path), "%s/vblkfs-%s", dir, address);
+	(void)unlink(path);
+}
+
 int dma_create(const char *address, struct dma_arena **out)
 {
 	struct dma_arena *a = calloc(1, sizeof(*a));

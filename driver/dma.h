@@ -22,6 +22,8 @@ int dma_check(const char *address, char *err, size_t err_bytes);
 int dma_create(const char *address, struct dma_arena **out);
 /* Memory not freed by then stays in the file, for the next owner's dma_create() to free. */
 void dma_destroy(struct dma_arena *arena);
+/* Free what a dead owner left, if any: only once the function at ADDRESS was reset since. */
+void dma_remove_file(const char *address);
 
 /* Zeroed; 4096-aligned; up to 2 MiB contiguous; a multiple of 2 MiB is 2 MiB-aligned. NULL: none
  * left. */

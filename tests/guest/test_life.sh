@@ -94,7 +94,9 @@ test_after_a_kill_the_disk_can_be_given_back() {
 	kill -KILL "$(daemon_pid $MNT)"
 	sleep 0.5
 	umount $MNT
+	[ -e /dev/hugepages/vblkfs-$DISK ] || fail "its DMA memory did not outlive it"
 	vblkctl unbind $DISK
+	[ ! -e /dev/hugepages/vblkfs-$DISK ] || fail "its DMA memory is still taken"
 	[ -b "/dev/$(block_of $DISK)" ] || fail "the kernel did not get its disk back"
 	dd if="/dev/$(block_of $DISK)" of=/dev/null bs=1M count=16 iflag=direct status=none
 }
