@@ -48,7 +48,7 @@ $(O)/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(BASE) $(CFLAGS) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
-$(O)/san/obj/%.o: %.c | deps
+$(O)/san/obj/%.o: %.c | deps check-dep
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(BASE) $(SAN) $(DEP_CFLAGS) $(if $(filter tests/% cmd/%,$<),-Idriver -Ifusefs -Itests) $(CPPFLAGS) -c -o $@ $<
@@ -84,5 +84,5 @@ unit: units
 clean:
 	rm -rf $(O)
 
-.PHONY: all tools units unit clean deps
+.PHONY: all tools units unit clean deps check-dep
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

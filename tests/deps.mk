@@ -12,6 +12,12 @@ DEP_CFLAGS := $(shell pkg-config --cflags $(foreach l,$(LIBS),$(call pc,$(l))) 2
 DEP_LIBS := $(shell pkg-config --libs $(foreach l,$(LIBS),$(call pc,$(l))) 2>/dev/null)
 CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
 
-deps:
-	@m="$(strip $(call lacking,$(LIBS)) $(if $(wildcard /usr/include/uthash.h),,uthash-dev))"; \
+# $(1): packages that are missing, if any.
+say_lacking = m="$(strip $(1))"; \
 	if [ -n "$$m" ]; then echo "make: missing: $$m. As root: apt-get install $$m" >&2; exit 1; fi
+
+deps:
+	@$(call say_lacking,$(if $(shell command -v pkg-config),,pkg-config) $(call lacking,$(LIBS)) \
+		$(if $(wildcard /usr/include/uthash.h),,uthash-dev))
+check-dep:
+	@$(call say_lacking,$(call lacking,$(CHECK_LIB)))

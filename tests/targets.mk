@@ -17,6 +17,7 @@ check:
 
 # The programs without a mount, then with one.
 check-fuse: all tools
+	tests/make.sh $(O)
 	tests/mkfs.sh $(O)
 	tests/fuse/check.sh $(O)
 check-guest: all tools
