@@ -38,6 +38,20 @@ test_no_module_is_said() {
 	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
 }
 
+# A kernel whose memory is in pieces grants none; here a file that cannot be written stands for it.
+test_no_hugepages_to_reserve_is_said() {
+	[ "$(hugepages)" = 0 ] || fail "hugepages are there already"
+	modprobe uio_pci_generic
+	echo 0 >/run/none
+	# shellcheck disable=SC2016 # expanded inside
+	refuses 1 'no hugepages could be reserved.*vm.nr_hugepages=64' unshare -m sh -c '
+		mount --bind /run/none /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+		mount -o remount,bind,ro /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+		vblkctl bind "$1"' sh $SPARE
+	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
+	modprobe -r uio_pci_generic
+}
+
 test_bind_loads_the_module_and_reserves_hugepages() {
 	[ "$(hugepages)" = 0 ] || fail "hugepages are there already"
 	vblkctl bind $SPARE | tee /run/out
@@ -56,6 +70,20 @@ test_bind_and_unbind_may_be_repeated() {
 	vblkctl unbind $SPARE
 	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "driver is $(driver_of $SPARE)"
 	[ "$(cat $PCI/$SPARE/driver_override)" = '(null)' ] || fail "driver_override is left behind"
+}
+
+test_bind_and_unbind_in_json() {
+	vblkctl bind --json $SPARE | tee /run/out
+	grep -q '"address": *"0000:00:06.0"' /run/out || fail "the address"
+	grep -q '"driver": *"uio_pci_generic"' /run/out || fail "the driver"
+	grep -q '"bytes": *536870912' /run/out || fail "the size"
+	grep -q '"serial": *"spare"' /run/out || fail "the serial"
+	vblkctl unbind --json $SPARE | tee /run/out
+	grep -q '"driver": *"virtio-pci"' /run/out || fail "the driver after unbind"
+	grep -q '"device": *"vd' /run/out || fail "the block device after unbind"
+	refuses 1 'nonsense' vblkctl stat nonsense
+	refuses 1 'no vblkfs is mounted' vblkctl stat $SPARE
+	[ "$(vblkctl stat --json | tr -d ' \n')" = '[]' ] || fail "stat --json without a mount"
 }
 
 test_list_shows_every_disk_its_driver_and_its_user() {
@@ -108,6 +136,22 @@ test_a_disk_under_device_mapper_is_refused() {
 	dmsetup create --noudevsync upper --table "0 8192 linear $(dev $IN_USE) 0"
 	refuses 1 'is held by dm-0' vblkctl bind --force $IN_USE
 	dmsetup remove --noudevsync upper
+}
+
+# What mdadm(8) does, by sysfs: the disk becomes a member.
+test_a_member_of_an_md_array_is_refused() {
+	local md=/sys/block/md_test/md
+	modprobe -a md-mod raid1
+	echo md_test >/sys/module/md_mod/parameters/new_array
+	echo none >$md/metadata_version
+	echo raid1 >$md/level
+	echo 2 >$md/raid_disks
+	cat "/sys/class/block/$(block_of $IN_USE)/dev" >$md/new_dev
+	refuses 1 'is held by md_test' vblkctl bind --force $IN_USE
+	vblkctl list | grep "^$IN_USE" | grep -q 'held by md_test' || fail "list does not say so"
+	echo clear >$md/array_state
+	vblkctl bind $IN_USE
+	vblkctl unbind $IN_USE
 }
 
 test_a_disk_under_a_loop_device_is_refused() {
