@@ -53,8 +53,10 @@ struct txs {
 	atomic_uint epoch; /* its lowest bit counts */
 	atomic_bool epoch_awaited;
 	atomic_bool data_unflushed;
+	atomic_bool data_watched; /* it will be flushed in time, though nobody syncs */
 
-	pthread_t thread; /* the rest: the commit thread's */
+	pthread_t thread;     /* the rest: the commit thread's */
+	uint64_t data_due_ms; /* when; 0: nobody has asked */
 	struct blk_queue *q;
 	struct journal *journal;
 	struct checkpoint *checkpoint;
@@ -434,7 +436,11 @@ void tx_io_end_read(struct fs_thread *t, unsigned epoch)
 
 void tx_io_end(struct fs_thread *t, unsigned epoch)
 {
-	atomic_store(&t->fs->txs->data_unflushed, true); /* first: invariant 5 */
+	struct txs *txs = t->fs->txs;
+
+	atomic_store(&txs->data_unflushed, true); /* first: invariant 5 */
+	if (!atomic_load(&txs->data_watched) && !atomic_exchange(&txs->data_watched, true))
+		blk_wake(txs->q); /* to look at the clock from now on */
 	tx_io_end_read(t, epoch);
 }
 
@@ -748,6 +754,15 @@ static int flush_round(struct txs *txs)
 	return atomic_load(&txs->data_unflushed) ? flush(txs) : 0;
 }
 
+/* What was overwritten in place is in no transaction: a commit may never come. */
+static void flush_in_time(struct txs *txs)
+{
+	txs->data_due_ms = 0;
+	atomic_store(&txs->data_watched, false); /* what is written from here on asks again */
+	if (atomic_load(&txs->data_unflushed))
+		(void)flush_round(txs);
+}
+
 static void serve_syncs(struct txs *txs)
 {
 	struct fs_sync *first;
@@ -781,7 +796,7 @@ static void step_checkpoint(struct txs *txs, bool all)
 		(void)fs_abort(txs->fs, err, "bring committed blocks home");
 }
 
-enum job { JOB_NONE, JOB_SYNC, JOB_MARK_ERRORS, JOB_COMMIT, JOB_CHECKPOINT, JOB_STOP };
+enum job { JOB_NONE, JOB_SYNC, JOB_MARK_ERRORS, JOB_COMMIT, JOB_FLUSH, JOB_CHECKPOINT, JOB_STOP };
 
 struct plan {
 	enum job job;
@@ -820,6 +835,27 @@ static int commit_in_ms(const struct txs *txs)
 	return now >= due ? 0 : (int)(due - now);
 }
 
+/* Ms until file data is to be flushed, though nobody syncs; -1: there is none. */
+static int flush_in_ms(struct txs *txs)
+{
+	uint64_t now;
+
+	if (!atomic_load(&txs->data_watched))
+		return -1;
+	now = now_ms();
+	if (txs->data_due_ms == 0)
+		txs->data_due_ms = now + commit_ms(txs->fs);
+	return now >= txs->data_due_ms ? 0 : (int)(txs->data_due_ms - now);
+}
+
+/* -1: never. */
+static int sooner(int a_ms, int b_ms)
+{
+	if (a_ms < 0 || b_ms < 0)
+		return a_ms < 0 ? b_ms : a_ms;
+	return a_ms < b_ms ? a_ms : b_ms;
+}
+
 /* Caller holds txs->lock. When a round of checkpoints only waits for a FLUSH, let the next commit
  * bring it, unless someone waits. */
 static bool must_checkpoint(const struct txs *txs, bool all)
@@ -844,9 +880,13 @@ static struct plan make_plan(struct txs *txs)
 		if (atomic_load(&txs->fs->errors_seen) && !txs->errors_marked)
 			plan.job = JOB_MARK_ERRORS;
 	} else {
-		plan.timeout_ms = commit_in_ms(txs);
-		if (plan.timeout_ms == 0)
+		int commit_due = commit_in_ms(txs), flush_due = flush_in_ms(txs);
+
+		plan.timeout_ms = sooner(commit_due, flush_due);
+		if (commit_due == 0)
 			plan.job = JOB_COMMIT;
+		else if (flush_due == 0)
+			plan.job = JOB_FLUSH;
 		else if (must_checkpoint(txs, plan.all))
 			plan.job = JOB_CHECKPOINT;
 	}
@@ -873,6 +913,9 @@ static void *commit_main(void *arg)
 			break;
 		case JOB_COMMIT:
 			(void)commit(txs);
+			break;
+		case JOB_FLUSH:
+			flush_in_time(txs);
 			break;
 		case JOB_CHECKPOINT:
 			step_checkpoint(txs, plan.all);
