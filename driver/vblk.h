@@ -87,8 +87,10 @@ struct vblk_watch {
 	int wake_fd;    /* eventfd: `on` was set, or `stop` */
 	atomic_bool on; /* somebody sleeps while requests are with the device */
 	atomic_bool stop;
+	int tick_ms;
+	unsigned stall_ticks;          /* without progress: then it is reported */
 	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
-	unsigned idle_s[VBLK_RINGS_MAX];
+	unsigned idle_ticks[VBLK_RINGS_MAX];
 	uint32_t generation;
 };
 
@@ -138,7 +140,8 @@ static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
  * on. */
 int vblk_give_part(struct vblk_ring *ring, struct blk_req *req);
 int vblk_error_of(uint8_t status); /* as the device wrote it */
-/* Ask for the serial number, before there are handles. -EIO: it has none; -ETIMEDOUT: no answer. */
+/* Ask for the serial number, before there are handles. -ENODATA: it has none; -ETIMEDOUT: no
+ * answer; and as virtio_device_health(). */
 int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
 
 /* vblk_queue.c: */
@@ -156,6 +159,7 @@ bool vblk_arm(struct blk_queue *q);
 int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
 
 /* vblk_watch.c: */
+const char *vblk_likely_cause(struct vblk *vblk); /* of a silence, for the user */
 int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
 void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */

@@ -13,6 +13,7 @@
 
 #define ID_LIMIT_US   (5U * 1000 * 1000)
 #define ID_POLL_US    20U
+#define ID_HEALTH_US  1000U /* a look at the device's status costs more than one at the ring */
 #define STATUS_POISON 0xffU
 
 static uint32_t min32(uint64_t a, uint64_t b)
@@ -259,6 +260,12 @@ static int wait_for_id(struct vblk_ring *ring)
 			return 0;
 		if (ring->vq->broken)
 			return -EPROTO;
+		if (waited_us % ID_HEALTH_US == 0) {
+			int err = virtio_device_health(ring->vblk->vdev);
+
+			if (err < 0)
+				return err;
+		}
 		hw->ops->sleep_us(hw, ID_POLL_US);
 	}
 	return -ETIMEDOUT;
@@ -283,5 +290,5 @@ int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES])
 		return err;
 	for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
 		id[i] = (char)dma_load8(ring->vblk->hw, &dma->u.id[i]);
-	return vblk_error_of(dma_load8(ring->vblk->hw, &dma->status)) < 0 ? -EIO : 0;
+	return vblk_error_of(dma_load8(ring->vblk->hw, &dma->status)) < 0 ? -ENODATA : 0;
 }

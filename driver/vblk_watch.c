@@ -12,7 +12,7 @@
 #include "vblk.h"
 
 #define TICK_MS            1000
-#define STALL_S            30U
+#define STALL_TICKS        30U
 #define PCI_COMMAND        0x04
 #define PCI_COMMAND_MASTER 0x04
 
@@ -44,7 +44,7 @@ static uint64_t nr_inflight(struct vblk_ring *ring)
 	return atomic_load(&ring->nr_given) - returned;
 }
 
-static const char *likely_cause(struct vblk *vblk)
+const char *vblk_likely_cause(struct vblk *vblk)
 {
 	uint8_t command;
 
@@ -59,7 +59,8 @@ static void report_stall(struct vblk *vblk, unsigned index)
 {
 	syslog(LOG_WARNING, "%s: %llu requests on queue %u, none done for %u s: %s",
 		vblk->info.name, (unsigned long long)nr_inflight(&vblk->ring[index]), index,
-		STALL_S, likely_cause(vblk));
+		vblk->watch.stall_ticks * (unsigned)vblk->watch.tick_ms / 1000,
+		vblk_likely_cause(vblk));
 }
 
 /* False: it stands still. */
@@ -71,11 +72,11 @@ static bool check_ring(struct vblk *vblk, unsigned index)
 
 	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
 		w->seen[index] = returned;
-		w->idle_s[index] = 0;
+		w->idle_ticks[index] = 0;
 		return true;
 	}
-	w->idle_s[index]++;
-	if (w->idle_s[index] == STALL_S)
+	w->idle_ticks[index]++;
+	if (w->idle_ticks[index] == w->stall_ticks)
 		report_stall(vblk, index);
 	(void)vblk_ring_wake(ring);
 	return false;
@@ -149,7 +150,7 @@ static void *watch_main(void *arg)
 	while (!atomic_load(&w->stop)) {
 		bool on = atomic_load(&w->on);
 
-		wait_for(w->wake_fd, on ? TICK_MS : -1);
+		wait_for(w->wake_fd, on ? w->tick_ms : -1);
 		if (on)
 			tick(vblk);
 	}
@@ -171,6 +172,8 @@ int vblk_watch_start(struct vblk *vblk)
 	struct vblk_watch *w = &vblk->watch;
 	int err;
 
+	w->tick_ms = TICK_MS;
+	w->stall_ticks = STALL_TICKS;
 	w->generation = vblk->vdev->config->generation(vblk->vdev);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->wake_fd < 0)

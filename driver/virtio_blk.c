@@ -193,7 +193,7 @@ static const char *what_is_wrong(int err)
 		return "the device was stopped (did another program open it, and turn bus "
 		       "mastering off?)";
 	case -EPROTO:
-		return "the device's new configuration makes no sense";
+		return "the device broke the protocol";
 	default:
 		return "the device met an error and asks for a reset";
 	}
@@ -203,14 +203,16 @@ static int reread_config(struct vblk *vblk, struct config *c)
 {
 	struct virtio_device *vdev = vblk->vdev;
 	int err = virtio_device_health(vdev);
+	bool sane;
 
 	if (err < 0)
 		return err;
-	if (read_config(vdev, c) == 0 && check_config(vdev, c) == 0 &&
-		c->blk_size == vblk->info.logical_bytes)
-		return 0;
-	err = virtio_device_health(vdev); /* nonsense is also what a removed device says */
-	return err < 0 ? err : -EPROTO;
+	sane = read_config(vdev, c) == 0 && check_config(vdev, c) == 0 &&
+	       c->blk_size == vblk->info.logical_bytes;
+	err = virtio_device_health(vdev); /* what a removed device says may look like sense */
+	if (err < 0)
+		return err;
+	return sane ? 0 : -EPROTO;
 }
 
 static void vblk_config_changed(struct virtio_device *vdev)
@@ -224,7 +226,9 @@ static void vblk_config_changed(struct virtio_device *vdev)
 		return;
 	err = reread_config(vblk, &c);
 	if (err < 0) {
-		vblk_break(vblk, err == -ECONNRESET ? -EIO : err, what_is_wrong(err));
+		vblk_break(vblk, err == -ECONNRESET ? -EIO : err,
+			err == -EPROTO ? "the device's new configuration makes no sense"
+				       : what_is_wrong(err));
 		return;
 	}
 	set_limits(vblk, &c);
@@ -318,12 +322,14 @@ static int read_serial(struct vblk *vblk)
 	char id[VIRTIO_BLK_ID_BYTES];
 	int err = vblk_ring_get_id(&vblk->ring[0], id);
 
-	if (err == -EIO)
+	if (err == -ENODATA)
 		return 0;
+	if (err == -ETIMEDOUT)
+		return virtio_fail(
+			vblk->vdev, err, "the device does not answer: %s", vblk_likely_cause(vblk));
 	if (err < 0)
-		return virtio_fail(vblk->vdev, err,
-			err == -EPROTO ? "the device broke the protocol"
-				       : "the device does not answer");
+		return virtio_fail(
+			vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", what_is_wrong(err));
 	for (unsigned i = 0; i < sizeof(id) && id[i] != '\0'; i++)
 		vblk->info.serial[i] =
 			(char)(isgraph((unsigned char)id[i]) || id[i] == ' ' ? id[i] : '?');

@@ -7,7 +7,9 @@
  *     after FEATURES_OK (2.2).
  *  3. No step of initialisation follows one that failed: FAILED is set, then the device is reset
  *     (3.1.1).
- *  4. config_changed() is called under config_lock, never before the probe has ended. */
+ *  4. config_changed() is called under config_lock, never before the probe has ended.
+ *  5. No register of a device that is known to be gone is written: its addresses may be another
+ *     one's by now. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -80,7 +82,7 @@ static int add_status(struct virtio_device *vdev, uint8_t bits)
 {
 	uint8_t status = vdev->config->get_status(vdev);
 
-	if (status == STATUS_GONE)
+	if (status == STATUS_GONE || atomic_load(&vdev->gone) != 0)
 		return gone(vdev);
 	vdev->config->set_status(vdev, status | bits);
 	return 0;
@@ -103,10 +105,13 @@ static int reset_by_force(struct virtio_device *vdev, int err)
 
 int virtio_reset_device(struct virtio_device *vdev)
 {
-	int err = vdev->config->reset(vdev);
+	int err = atomic_load(&vdev->gone) != 0 ? -ENODEV : vdev->config->reset(vdev);
 
-	if (err == -ENODEV)
+	if (err == -ENODEV) {
+		/* In case it is there all the same, and only does not answer. */
+		(void)vdev->hw->ops->bus_master(vdev->hw, false);
 		return gone(vdev);
+	}
 	return err < 0 ? reset_by_force(vdev, err) : 0;
 }
 
@@ -213,8 +218,11 @@ int virtio_device_health(struct virtio_device *vdev)
 	if (err < 0)
 		return err;
 	status = vdev->config->get_status(vdev);
-	if (status == STATUS_GONE || status == 0)
-		return -ENODEV; /* nobody but us may reset it: 0 is what an unmapped function reads as */
+	if (status == STATUS_GONE || status == 0) {
+		/* Nobody but us may reset it: 0 is what an unmapped function reads as. */
+		atomic_store(&vdev->gone, -ENODEV);
+		return -ENODEV;
+	}
 	if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return -EIO;
 	return status & VIRTIO_CONFIG_S_DRIVER_OK ? 0 : -ECONNRESET;

@@ -99,7 +99,7 @@ struct virtio_device {
 	bool config_enabled, config_pending;
 	bool gave_up;
 	bool reset_failed; /* the device may still write to memory: free none */
-	atomic_int gone;   /* a negative errno once the transport lost the device */
+	atomic_int gone;   /* a negative errno once the device is known to be lost */
 };
 
 int virtio_register_driver(struct virtio_driver *drv); /* -EEXIST; it stays registered */

@@ -283,8 +283,28 @@ START_TEST(removed_device_is_gone) /* VIRTIO.md trap 15: all ones */
 {
 	t.gone = true;
 	ck_assert_int_eq(virtio_register_device(&vdev), -ENODEV);
-	log_is("reset");
+	log_is("reset no-master");
 	ck_assert_ptr_nonnull(strstr(vdev.why, "gone"));
+}
+END_TEST
+
+/* Its addresses may be another one's by then: removed and plugged in again. */
+START_TEST(device_that_was_lost_is_not_touched_any_more)
+{
+	ck_assert_int_eq(virtio_register_device(&vdev), 0);
+	if (_i == 0) {
+		virtio_device_gone(&vdev, -ENODEV);
+	} else {
+		t.gone = true;
+		ck_assert_int_eq(virtio_device_health(&vdev), -ENODEV);
+		t.gone = false;
+	}
+	t.log[0] = '\0';
+	ck_assert_int_eq(virtio_device_ready(&vdev), -ENODEV);
+	ck_assert_int_eq(virtio_reset_device(&vdev), -ENODEV);
+	virtio_unregister_device(&vdev);
+	log_is("no-master remove no-master");
+	ck_assert_uint_eq(t.status, 15);
 }
 END_TEST
 
@@ -308,9 +328,6 @@ START_TEST(health_is_what_the_status_register_says) /* ST4 */
 	ck_assert_int_eq(virtio_device_health(&vdev), -EIO);
 	t.status = 11; /* bus mastering was taken away: QEMU drops DRIVER_OK */
 	ck_assert_int_eq(virtio_device_health(&vdev), -ECONNRESET);
-	t.gone = true;
-	ck_assert_int_eq(virtio_device_health(&vdev), -ENODEV);
-	t.gone = false;
 	t.status = 15;
 	virtio_device_gone(&vdev, -ENODEV);
 	ck_assert_uint_eq(d.config_changes, 1);
@@ -369,6 +386,7 @@ int main(void)
 	tcase_add_test(tc, giving_up_happens_once);
 	tcase_add_loop_test(tc, device_that_does_not_reset_loses_bus_mastering, 0, 2);
 	tcase_add_test(tc, removed_device_is_gone);
+	tcase_add_loop_test(tc, device_that_was_lost_is_not_touched_any_more, 0, 2);
 	tcase_add_test(tc, change_before_the_probe_ended_is_told_after_it);
 	tcase_add_test(tc, health_is_what_the_status_register_says);
 	tcase_add_test(tc, driver_is_registered_once);

@@ -3,10 +3,14 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 #include "model/rig.h"
+#include "vblk.h"
 #include "virtio_blk.h"
 
 #define BIT(n) (1ULL << (n))
@@ -19,6 +23,34 @@ struct io {                 /* a request of a test */
 	unsigned calls;
 	int err;
 };
+
+/* The last line that the driver logged; this one is linked instead of the C library's. */
+static struct {
+	pthread_mutex_t lock;
+	char text[512];
+} last_log = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void syslog(int priority, const char *format, ...)
+{
+	va_list args;
+
+	(void)priority;
+	va_start(args, format);
+	pthread_mutex_lock(&last_log.lock);
+	(void)vsnprintf(last_log.text, sizeof(last_log.text), format, args);
+	pthread_mutex_unlock(&last_log.lock);
+	va_end(args);
+}
+
+static bool log_says(const char *words)
+{
+	bool found;
+
+	pthread_mutex_lock(&last_log.lock);
+	found = strstr(last_log.text, words) != NULL;
+	pthread_mutex_unlock(&last_log.lock);
+	return found;
+}
 
 static void setup(void)
 {
@@ -397,6 +429,26 @@ START_TEST(memory_in_pieces_of_any_size_is_gathered) /* BO3, BO6 */
 		at += sizes[i];
 	}
 	blk_dma_free(r.dev, buf, 65536);
+}
+END_TEST
+
+START_TEST(adjacent_memory_is_one_descriptor) /* SP4 */
+{
+	struct io io;
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(1 << 20);
+	io_init(&io, BLK_WRITE, 0, (1 << 20) / 512, buf);
+	for (int i = 0; i < 8; i++)
+		io.iov[i] = (struct iovec){buf + i * (1 << 17), 1 << 17};
+	io.req.nr_iov = 8;
+	ck_assert_int_eq(submit(&io), 0);
+	while (io.calls == 0)
+		(void)blk_wait(r.q, 1000);
+	ck_assert_int_eq(io.err, 0);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->nr_desc, 3);
+	blk_dma_free(r.dev, buf, 1 << 20);
 }
 END_TEST
 
@@ -1117,6 +1169,10 @@ START_TEST(removed_device_ends_all_with_enodev) /* VIRTIO.md trap 15 */
 	all_end_with(io, 40, -ENODEV);
 	ck_assert_int_eq(reads(0, 1, buf), -ENODEV);
 	blk_dma_free(r.dev, buf, 40 * 512);
+	model_trace_clear(r.m);
+	rig_disk_close(&r);
+	for (size_t i = 0; i < model_trace_len(r.m); i++) /* its addresses may be another one's */
+		ck_assert(!model_trace(r.m, i)->write || model_trace(r.m, i)->region == MODEL_IRQ);
 }
 END_TEST
 
@@ -1183,9 +1239,107 @@ START_TEST(device_that_never_answers_is_given_up)
 	struct model_stat s;
 
 	r.cfg.hold = true;
-	is_refused(-ETIMEDOUT, "answer");
+	is_refused(-ETIMEDOUT, "the host does not answer");
 	model_get_stat(r.m, &s);
 	ck_assert_uint_ge(s.slept_us, 1000 * 1000);
+}
+END_TEST
+
+static void lose_bus_master(struct model *m)
+{
+	model_lose_bus_master(m, false);
+}
+
+static void lose_driver_ok(struct model *m)
+{
+	model_lose_bus_master(m, true);
+}
+
+/* VIRTIO.md traps 10, 11: by the close of another program */
+START_TEST(bus_mastering_lost_while_it_opens_is_named)
+{
+	rig_model(&r);
+	model_at_region(r.m, MODEL_NOTIFY, lose_bus_master);
+	is_refused(-ETIMEDOUT, "bus mastering");
+	model_forgive(r.m); /* the kick that it was lost at */
+}
+END_TEST
+
+START_TEST(device_stopped_while_it_opens_is_named)
+{
+	rig_model(&r);
+	model_at_region(r.m, MODEL_NOTIFY, lose_driver_ok);
+	is_refused(-EIO, "bus mastering");
+	model_forgive(r.m);
+}
+END_TEST
+
+static void open_stepped(unsigned nr, struct io *io, uint8_t **buf)
+{
+	struct vblk_watch *w;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	open_disk();
+	w = &((struct vblk *)r.dev)->watch;
+	w->tick_ms = 20;
+	w->stall_ticks = 2;
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	*buf = dma(nr * 512);
+	submit_some(io, nr, *buf);
+}
+
+/* The cause in the message, and no more than that: the host may come back. */
+START_TEST(stall_is_reported_with_its_cause)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_stepped(3, io, &buf);
+	if (_i)
+		lose_bus_master(r.m);
+	for (int turns = 0; !log_says("3 requests on queue 0") && turns < 100; turns++)
+		ck_assert_int_eq(blk_wait(r.q, 100), 0);
+	ck_assert(log_says(_i ? "bus mastering was turned off" : "the host does not answer"));
+	(void)model_complete_all(r.m);
+	all_end_with(io, 3, 0);
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+START_TEST(stopped_device_ends_all_with_an_error) /* VIRTIO.md trap 11 */
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_stepped(3, io, &buf);
+	lose_driver_ok(r.m);
+	all_end_with(io, 3, -EIO);
+	ck_assert(log_says("bus mastering off"));
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+static void remove_at_capacity(struct model *m, uint32_t off, void *arg)
+{
+	(void)arg;
+	if (off == 4) /* its upper half */
+		model_remove(m);
+}
+
+/* VIRTIO.md trap 15: all ones would pass for a capacity */
+START_TEST(removal_while_the_configuration_is_read_changes_nothing)
+{
+	r.cfg.features[0] &= BIT(VIRTIO_F_VERSION_1);
+	open_disk();
+	model_config(r.m)->on_config_read = remove_at_capacity;
+	model_set_capacity(r.m, 1000, true);
+	for (int i = 0; i < 20000 && !log_says("gone"); i++)
+		(void)usleep(100);
+	ck_assert(log_says("gone"));
+	ck_assert_uint_eq(info().nr_sectors, 16384);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), -ENODEV);
 }
 END_TEST
 
@@ -1239,6 +1393,7 @@ static void add_requests(TCase *tc)
 {
 	tcase_add_loop_test(tc, transfers_are_split_by_size_max_and_seg_max, 0, 11);
 	tcase_add_loop_test(tc, memory_in_pieces_of_any_size_is_gathered, 0, 10);
+	tcase_add_test(tc, adjacent_memory_is_one_descriptor);
 	tcase_add_test(tc, memory_that_is_no_dma_memory_is_an_error);
 	tcase_add_test(tc, less_memory_than_sectors_is_an_error);
 	tcase_add_test(tc, nothing_goes_past_the_end);
@@ -1280,6 +1435,11 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, disk_can_be_closed_and_opened_again);
 	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
 	tcase_add_test(tc, device_that_never_answers_is_given_up);
+	tcase_add_test(tc, bus_mastering_lost_while_it_opens_is_named);
+	tcase_add_test(tc, device_stopped_while_it_opens_is_named);
+	tcase_add_loop_test(tc, stall_is_reported_with_its_cause, 0, 2);
+	tcase_add_test(tc, stopped_device_ends_all_with_an_error);
+	tcase_add_test(tc, removal_while_the_configuration_is_read_changes_nothing);
 }
 
 int main(void)

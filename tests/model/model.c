@@ -11,7 +11,9 @@
 #include <unistd.h>
 #include "state.h"
 
-#define VIOLATION_BYTES 65536
+#define VIOLATION_BYTES    65536
+#define PCI_COMMAND        0x04
+#define PCI_COMMAND_MASTER 0x04
 
 void m_violation(struct model *m, const char *fmt, ...)
 {
@@ -186,6 +188,15 @@ static int irq_mask(struct hw *hw)
 
 /* Other hooks */
 
+static void m_set_bus_master(struct model *m, bool on)
+{
+	m->bus_master = on;
+	if (on)
+		m->space[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	else
+		m->space[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
+}
+
 static int bus_master(struct hw *hw, bool on)
 {
 	struct model *m = m_of(hw);
@@ -196,7 +207,7 @@ static int bus_master(struct hw *hw, bool on)
 	if (m_fails(m) || (on && m->cfg.bus_master_stuck))
 		err = -EIO;
 	else
-		m->bus_master = on;
+		m_set_bus_master(m, on);
 	m_unlock(m);
 	return err;
 }
@@ -237,7 +248,7 @@ static void close_hw(struct hw *hw)
 	if (m->status != 0 && !m->gone && !m->cfg.status_stuck)
 		m_violation(m, "CL2: closed while device_status was 0x%x", m->status);
 	m->closed = true;
-	m->bus_master = false;
+	m_set_bus_master(m, false);
 	m->irq_masked = true;
 	m_unlock(m);
 }
@@ -638,6 +649,15 @@ void model_needs_reset(struct model *m)
 		if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
 			m_irq(m, VIRTIO_PCI_ISR_CONFIG);
 	}
+	m_unlock(m);
+}
+
+void model_lose_bus_master(struct model *m, bool drop_driver_ok)
+{
+	m_lock(m);
+	m_set_bus_master(m, false);
+	if (drop_driver_ok)
+		m->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
 	m_unlock(m);
 }
 

@@ -207,6 +207,8 @@ void model_irq(struct model *m);                         /* spurious */
 void model_merge_irq(struct model *m, uint8_t isr_bits); /* for several causes at once */
 void model_left_live(struct model *m);                   /* at DRIVER_OK, by a former owner */
 void model_needs_reset(struct model *m);                 /* and a config interrupt */
+/* As the kernel does when another program closes /dev/uioN; QEMU then also drops DRIVER_OK. */
+void model_lose_bus_master(struct model *m, bool drop_driver_ok);
 void model_remove(struct model *m); /* surprise removal: all ones from now on */
 
 /* Hostile: write to the used ring past all rules. */
