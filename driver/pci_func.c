@@ -11,10 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "bar_guard.h"
 #include "pci_func.h"
 
 #define DEVICES    "/sys/bus/pci/devices"
-#define PAGE_BYTES 4096U
+#define PAGE_BYTES BAR_GUARD_BYTES
 #define PAGES_MAX  (1U << 20) /* of a BAR: 4 GiB */
 
 struct bar {
@@ -96,8 +97,10 @@ static void unmap_bar(struct pci_func *f, struct bar *b)
 	if (b->io != NULL)
 		pci_device_close_io(f->dev, b->io);
 	for (uint64_t i = 0; b->page != NULL && i <= b->is.bytes / PAGE_BYTES; i++)
-		if (b->page[i] != NULL)
+		if (b->page[i] != NULL) {
+			bar_guard_remove(b->page[i]);
 			(void)pci_device_unmap_range(f->dev, b->page[i], PAGE_BYTES);
+		}
 	free(b->page);
 }
 
@@ -198,6 +201,11 @@ static int map_page(struct pci_func *f, struct bar *b, uint64_t page)
 		f->dev, b->base + page * PAGE_BYTES, PAGE_BYTES, PCI_DEV_MAP_FLAG_WRITABLE, &mem);
 	if (err != 0)
 		return -err;
+	err = bar_guard_add(mem);
+	if (err < 0) {
+		(void)pci_device_unmap_range(f->dev, mem, PAGE_BYTES);
+		return err;
+	}
 	b->page[page] = mem;
 	return 0;
 }

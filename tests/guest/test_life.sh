@@ -101,6 +101,31 @@ test_after_a_kill_the_disk_can_be_given_back() {
 	dd if="/dev/$(block_of $DISK)" of=/dev/null bs=1M count=16 iflag=direct status=none
 }
 
+# What the disk does not have by then fails, and nothing waits for it. When the function comes back it
+# is the kernel's: the daemon, which still has to end, must not touch its registers.
+test_a_function_removed_under_load_fails_fast_and_unmounts() {
+	local pid
+	fresh_mount
+	cp -a /run/tree $MNT/
+	find $MNT/tree -type f -exec sync {} +
+	pid=$(daemon_pid $MNT)
+	(while cp -a /run/tree $MNT/copy && rm -rf $MNT/copy; do :; done) >/dev/null 2>&1 &
+	(dd if=/dev/zero of=$MNT/zero bs=1M count=400 oflag=direct) >/dev/null 2>&1 &
+	sleep 2
+	echo 1 >/sys/bus/pci/devices/$DISK/remove
+	refuses any "error|Read-only|No such device" timeout 10 dd if=/dev/zero of=$MNT/more bs=1M count=4 status=none
+	wait || true
+	[ -d "/proc/$pid" ] || fail "the daemon died: $(tail -n 3 /run/syslog)"
+	echo 1 >/sys/bus/pci/rescan
+	timeout 20 umount $MNT || true
+	! mountpoint -q $MNT || fail "still mounted"
+	[ -z "$(pidof vblkfs)" ] || fail "the daemon is still there"
+	timeout 20 dd if="/dev/$(block_of $DISK)" of=/dev/null bs=1M count=4 iflag=direct status=none
+	vblkctl bind $DISK
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /run/tree $MNT/tree
+}
+
 test_two_disks_on_one_interrupt_line() {
 	local irq
 	irq=$(cat /sys/bus/pci/devices/$DISK/irq)
