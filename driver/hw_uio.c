@@ -138,7 +138,7 @@ static int uio_irq_wait(struct hw *hw, int wake_fd)
 				continue;
 			return -errno;
 		}
-		if (pfd[0].revents == 0)
+		if (pfd[1].revents != 0) /* first: a line that never rests must not keep it up */
 			return 0;
 		if (read(u->uio_fd, &nr_interrupts, sizeof(nr_interrupts)) == sizeof(nr_interrupts))
 			return 1;
