@@ -299,7 +299,7 @@ START_TEST(unusable_and_unknown_capabilities_are_passed_over) /* PC4, PC22 */
 		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0xfffffff0, 64, 0},
 		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0xffffffff, 0xffffffff, 0},
 		{VIRTIO_PCI_CAP_COMMON_CFG, 4, 0, 8, 0},
-		{VIRTIO_PCI_CAP_VENDOR_CFG, 4, 0, 0, 24},
+		{VIRTIO_PCI_CAP_VENDOR_CFG, 4, 0x2000, 0x1000, 24},
 		{VIRTIO_PCI_CAP_SHARED_MEM, 4, 0, 64, 24},
 		{VIRTIO_PCI_CAP_NOTIFY_CFG, 4, 0x3000, 0x1000, 16}, /* no room for the multiplier */
 		{VIRTIO_PCI_CAP_ISR_CFG, 4, 0x1000, 0, 0},
