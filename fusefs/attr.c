@@ -69,6 +69,11 @@ static int check_set(const struct inode *inode, const struct fs_setattr *set)
 	return 0;
 }
 
+static bool is_times_only(const struct fs_setattr *set)
+{
+	return (set->valid & ~(unsigned)SET_TIMES) == 0;
+}
+
 static void apply_times(struct inode *inode, const struct fs_setattr *set)
 {
 	struct timespec now;
@@ -112,7 +117,27 @@ static int apply(struct tx_handle *h, struct inode *inode, const struct fs_setat
 	if (set->valid & FS_SET_GID)
 		inode->gid = set->gid;
 	apply_times(inode, set);
-	return inode_update(h, inode, (set->valid & ~SET_TIMES) == 0);
+	if (is_times_only(set))
+		tx_times_only(h);
+	return inode_update(h, inode, is_times_only(set));
+}
+
+/* Times of an inode that has no name stay in memory: nobody will see them on the disk, and the
+ * kernel sends some after each unlink. False: it is another case. */
+static bool set_nameless(struct inode *inode, const struct fs_setattr *set, struct fs_attr *out)
+{
+	bool nameless;
+
+	if (!is_times_only(set) || fs_may_write(inode->fs) < 0)
+		return false;
+	pthread_rwlock_wrlock(&inode->lock);
+	nameless = inode->nlink == 0;
+	if (nameless)
+		apply_times(inode, set);
+	if (nameless && out != NULL)
+		inode_attr(inode, out);
+	pthread_rwlock_unlock(&inode->lock);
+	return nameless;
 }
 
 /* One attempt. *TRUNCATING: blocks are left to free. */
@@ -145,7 +170,7 @@ int fs_setattr(struct fs_thread *t, uint64_t ino, const struct fs_setattr *set, 
 	if (err < 0)
 		return err;
 	err = check_set(inode, set);
-	while (err == 0) {
+	while (err == 0 && !set_nameless(inode, set, out)) {
 		err = set_once(t, inode, set, out, &truncating);
 		if (err != -EAGAIN)
 			break;

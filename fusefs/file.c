@@ -743,6 +743,8 @@ static int round_change(struct write *w)
 	}
 	inode_now(&inode->mtime);
 	inode->ctime = inode->mtime;
+	if (times_only)
+		tx_times_only(&w->h);
 	err = inode_update(&w->h, inode, times_only);
 	w->broken = err < 0;
 	return err;

@@ -40,6 +40,7 @@ struct tx {
 	uint32_t credits;           /* blocks that open handles may still join */
 	uint32_t nr_handles;        /* open */
 	bool closing;
+	bool orders_data;     /* a handle of it did more than change times */
 	uint64_t dirty_at_ms; /* when its first block was joined; 0: none was */
 
 	uint64_t *revoked; /* from here on: once closed */

@@ -52,11 +52,27 @@ int file_unmap(struct tx_handle *h, struct inode *inode, uint64_t first, uint64_
 	return err;
 }
 
+/* Bytes [from, to) of block PBLK. Counted, as what makes them visible must not be durable first. */
+static int zero_bytes(struct fs_thread *t, uint64_t pblk, uint32_t from, uint32_t to, void *page)
+{
+	unsigned epoch;
+	int err;
+
+	err = cache_read_raw(t, pblk, 1, page);
+	if (err < 0)
+		return err;
+	memset((uint8_t *)page + from, 0, to - from);
+	epoch = tx_io_begin(t);
+	err = cache_write_raw(t->q, pblk, 1, page);
+	tx_io_end(t, epoch);
+	return err;
+}
+
 int file_zero(struct fs_thread *t, struct inode *inode, uint64_t from, uint64_t to)
 {
 	uint64_t lblk = from / BLOCK_BYTES;
 	struct extent e;
-	uint8_t *page;
+	void *page;
 	int err;
 
 	err = extent_map(t, inode, lblk, 1, &e);
@@ -67,11 +83,8 @@ int file_zero(struct fs_thread *t, struct inode *inode, uint64_t from, uint64_t 
 	page = cache_page_alloc(t->fs);
 	if (page == NULL)
 		return -ENOMEM;
-	err = cache_read_raw(t, e.pblk, 1, page);
-	if (err == 0) {
-		memset(page + from % BLOCK_BYTES, 0, to - from);
-		err = cache_write_raw(t->q, e.pblk, 1, page);
-	}
+	err = zero_bytes(t, e.pblk, (uint32_t)(from - lblk * BLOCK_BYTES),
+		(uint32_t)(to - lblk * BLOCK_BYTES), page);
 	cache_page_free(t->fs, page);
 	return err;
 }

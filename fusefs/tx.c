@@ -238,6 +238,11 @@ int tx_begin(struct fs_thread *t, uint32_t nr_join, uint64_t nr_alloc, struct tx
 	return err;
 }
 
+void tx_times_only(struct tx_handle *h)
+{
+	h->times_only = true;
+}
+
 void tx_end(struct tx_handle *h)
 {
 	struct fs *fs = h->t->fs;
@@ -249,6 +254,8 @@ void tx_end(struct tx_handle *h)
 	pthread_mutex_lock(&txs->lock);
 	tx->credits -= h->nr_join;
 	tx->nr_handles--;
+	if (!h->times_only)
+		tx->orders_data = true;
 	if (tx->closing && tx->nr_handles == 0)
 		blk_wake(txs->q);
 	else if (h->nr_join > 0)
@@ -677,8 +684,14 @@ static void discard(struct fs *fs, struct tx *tx)
 	free(tx);
 }
 
+/* Must file data that was written so far be durable before TX's commit record is? */
+static bool data_comes_first(const struct txs *txs, const struct tx *tx)
+{
+	return tx->orders_data && atomic_load(&txs->data_unflushed);
+}
+
 /* Records, file data and commit record reach the disk so that the commit record is not durable
- * before the file data is. */
+ * before the file data is that it shows. */
 static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
 {
 	struct fs *fs = txs->fs;
@@ -689,10 +702,10 @@ static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
 		err = journal_start(txs->journal, tx);
 	if (err < 0)
 		return fs_abort(fs, err, "write a transaction");
-	if (!epoch_drained(txs, epoch) || atomic_load(&txs->data_unflushed)) {
+	if (!epoch_drained(txs, epoch) || data_comes_first(txs, tx)) {
 		journal_push(txs->journal); /* while we wait */
 		drain_epoch(txs, epoch);
-		if (atomic_load(&txs->data_unflushed))
+		if (data_comes_first(txs, tx))
 			err = flush(txs);
 	}
 	if (err == 0) {

@@ -27,6 +27,7 @@
 struct tx_handle { /* on the caller's stack */
 	struct fs_thread *t;
 	struct tx *tx;
+	bool times_only;      /* see tx_times_only() */
 	uint32_t nr_join;     /* blocks it may still join */
 	uint64_t nr_reserved; /* blocks it may still allocate */
 };
@@ -52,6 +53,10 @@ int tx_replay(struct fs_thread *t);
  * waits for it. -ENOSPC, -EROFS, -EIO. */
 int tx_begin(struct fs_thread *t, uint32_t nr_join, uint64_t nr_alloc, struct tx_handle *h);
 int tx_join(struct tx_handle *h, struct buf *b); /* may be called again for the same buf */
+/* H changes nothing but times. A transaction of such handles alone promises nothing of what was
+ * written before, so it is spared the FLUSH for file data ahead of its commit record: the one after
+ * it makes both durable. */
+void tx_times_only(struct tx_handle *h);
 void tx_end(struct tx_handle *h);
 
 /* The sequence of the handle's transaction; and the last durable one. An inode remembers the one

@@ -157,6 +157,35 @@ START_TEST(a_commit_with_file_data_flushes_it_before_the_commit_record)
 }
 END_TEST
 
+static void set_times(struct world *in)
+{
+	struct tx_handle h;
+
+	ck_assert_int_eq(tx_begin(in->t, 1, 0, &h), 0);
+	world_put(&h, in, 0, 7);
+	tx_times_only(&h);
+	tx_end(&h);
+}
+
+START_TEST(a_commit_of_times_alone_lets_file_data_share_its_flush)
+{
+	uint64_t flushes = cut_disk_nr_flushes(w.disk);
+
+	tx_io_end(w.t, tx_io_begin(w.t));
+	set_times(&w);
+	ck_assert_int_eq(world_sync(&w), 0);
+	ck_assert_uint_eq(cut_disk_nr_flushes(w.disk), flushes + 1);
+	ck_assert_int_eq(world_sync(&w), 0); /* that one was enough */
+	ck_assert_uint_eq(cut_disk_nr_flushes(w.disk), flushes + 1);
+
+	tx_io_end(w.t, tx_io_begin(w.t));
+	set_times(&w);
+	ck_assert_int_eq(world_set(&w, 0, 1), 0); /* and now something else, too */
+	ck_assert_int_eq(world_sync(&w), 0);
+	ck_assert_uint_eq(cut_disk_nr_flushes(w.disk), flushes + 3);
+}
+END_TEST
+
 struct async {
 	struct fs_sync s; /* first */
 	atomic_bool done;
@@ -540,6 +569,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, sync_with_nothing_to_do_touches_no_disk);
 	tcase_add_test(tc, sync_of_file_data_alone_is_one_flush);
 	tcase_add_test(tc, a_commit_with_file_data_flushes_it_before_the_commit_record);
+	tcase_add_test(tc, a_commit_of_times_alone_lets_file_data_share_its_flush);
 	tcase_add_loop_test(tc, sync_waits_for_transfers_that_began_before_it, 0, 2);
 	tcase_add_test(tc, sync_does_not_wait_for_transfers_that_began_after_it);
 	tcase_add_test(tc, a_change_is_committed_by_itself_in_time);
