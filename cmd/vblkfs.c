@@ -279,6 +279,7 @@ static int open_fs(struct daemon *d)
 	const struct mount_opts *o = &d->prog->opts;
 	struct fs_mount_opts opts = {
 		.read_only = o->read_only,
+		.no_barrier = o->no_barrier,
 		.commit_s = o->commit_s,
 		.cache_mib = o->cache_mib,
 		.errors = o->errors,
@@ -641,10 +642,10 @@ static void usage(FILE *f)
 	fprintf(f, "usage: vblkfs [-dfhnsvV] [-N namespace] [-o options] [-t type] SOURCE DIR\n"
 		   "       umount.fuse.vblkfs DIR [-flnrv] [-N namespace] [-t type]\n"
 		   "SOURCE: 0000:00:05.0, serial=ID, uuid=..., label=..., or an image file\n"
-		   "options: ro, commit=s, cache=MiB, errors=remount-ro|continue|shutdown, "
-		   "workers=n, slots=n,\n"
-		   "         queue-size=n, spin_us=n, poll, allow_other, noallow_other; see "
-		   "vblkfs(8)\n");
+		   "options: ro, commit=s, nobarrier, cache=MiB, "
+		   "errors=remount-ro|continue|shutdown, workers=n,\n"
+		   "         slots=n, queue-size=n, spin_us=n, poll, allow_other, noallow_other; "
+		   "see vblkfs(8)\n");
 }
 
 /* 0: go on; else the exit status, plus 1. */

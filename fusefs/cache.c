@@ -136,6 +136,13 @@ int cache_write_raw(struct blk_queue *q, uint64_t block, uint32_t nr_blocks, voi
 	return do_raw(q, BLK_WRITE, block, nr_blocks, buf);
 }
 
+int cache_flush(struct fs *fs, struct blk_queue *q)
+{
+	if (fs->opts.no_barrier || !q->info.volatile_cache)
+		return 0;
+	return blk_do(q, BLK_FLUSH, 0, 0, NULL);
+}
+
 /* --- pages --- */
 
 static bool add_chunk(struct cache *c)

@@ -62,6 +62,9 @@ void cache_page_free(struct fs *fs, void *page); /* NULL: nothing */
 /* The one place where blocks become sectors. */
 int cache_read_raw(struct fs_thread *t, uint64_t block, uint32_t nr_blocks, void *buf);
 int cache_write_raw(struct blk_queue *q, uint64_t block, uint32_t nr_blocks, void *buf);
+/* All writes that are done become durable; nothing when the disk keeps what it has, or barriers are
+ * off. */
+int cache_flush(struct fs *fs, struct blk_queue *q);
 void block_req(struct blk_req *req, enum blk_op op, uint64_t block, uint32_t nr_blocks,
 	const struct iovec *iov, int nr_iov); /* fills op, sector, nr_sectors, iov */
 

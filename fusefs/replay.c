@@ -353,14 +353,14 @@ static int read_head(struct replay *r)
 
 static int write_head(struct replay *r)
 {
-	int err = blk_do(r->t->q, BLK_FLUSH, 0, 0, NULL);
+	int err = cache_flush(r->fs, r->t->q);
 
 	if (err < 0)
 		return err;
 	journal_head_fill(r->fs, (struct journal_head_disk *)r->window, r->at,
 		r->sequence + 1); /* invariant 3 */
 	err = cache_write_raw(r->t->q, r->fs->journal_start, 1, r->window);
-	return err < 0 ? err : blk_do(r->t->q, BLK_FLUSH, 0, 0, NULL);
+	return err < 0 ? err : cache_flush(r->fs, r->t->q);
 }
 
 static int replay(struct replay *r)

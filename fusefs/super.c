@@ -373,8 +373,10 @@ static int write_super_home(struct fs *fs, struct raw *raw)
 	memcpy(raw->sb, sb, BLOCK_BYTES);
 	block_seal(raw->sb);
 	err = cache_write_raw(raw->q, SUPER_BLOCK, 1, raw->sb);
-	if (err == 0)
+	if (err == 0 && (le32_get(sb->state) & STATE_CLEAN)) /* the last one: barriers or not */
 		err = blk_do(raw->q, BLK_FLUSH, 0, 0, NULL);
+	else if (err == 0)
+		err = cache_flush(fs, raw->q);
 	if (err < 0)
 		syslog(LOG_ERR, "%s: cannot write the superblock: %s", fs->disk_name,
 			strerror(-err));
@@ -393,7 +395,7 @@ void super_mark_errors(struct fs *fs, struct blk_queue *q)
 		sb->state = le32_of(le32_get(sb->state) | STATE_ERRORS);
 		block_seal(sb);
 		(void)cache_write_raw(q, SUPER_BLOCK, 1, sb);
-		(void)blk_do(q, BLK_FLUSH, 0, 0, NULL);
+		(void)cache_flush(fs, q);
 	}
 	cache_page_free(fs, sb);
 }
@@ -404,6 +406,9 @@ static int mark_mounted(struct fs *fs, struct raw *raw)
 
 	if (le32_get(sb->state) & STATE_ERRORS || atomic_load(&fs->errors_seen))
 		syslog(LOG_WARNING, "%s: errors were seen in this filesystem: run fsck.vblkfs",
+			fs->disk_name);
+	if (fs->opts.no_barrier)
+		syslog(LOG_WARNING, "%s: mounted without barriers: a power cut may damage anything",
 			fs->disk_name);
 	sb->state = le32_of(le32_get(sb->state) & ~STATE_CLEAN);
 	sb->mount_count = le32_of(le32_get(sb->mount_count) + 1);

@@ -481,11 +481,9 @@ static int flush(struct txs *txs)
 	int err;
 
 	atomic_store(&txs->data_unflushed, false); /* before the FLUSH: invariant 5 */
-	if (txs->q->info.volatile_cache) {
-		err = blk_do(txs->q, BLK_FLUSH, 0, 0, NULL);
-		if (err < 0)
-			return fs_abort(txs->fs, err, "flush");
-	}
+	err = cache_flush(txs->fs, txs->q);
+	if (err < 0)
+		return fs_abort(txs->fs, err, "flush");
 	checkpoint_flushed(txs->checkpoint);
 	return 0;
 }

@@ -36,7 +36,8 @@ enum fs_errors { FS_ERRORS_REMOUNT_RO, FS_ERRORS_CONTINUE, FS_ERRORS_SHUTDOWN };
 
 struct fs_mount_opts { /* all zero: the defaults */
 	bool read_only;
-	unsigned commit_s;     /* seconds between commits; 0: 5 */
+	bool no_barrier;   /* no FLUSH but at the unmount: after a power cut anything may be left */
+	unsigned commit_s; /* seconds between commits; 0: 5 */
 	unsigned cache_mib;    /* metadata cache; 0: 32 */
 	enum fs_errors errors; /* what corruption does */
 };

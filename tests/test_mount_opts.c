@@ -140,6 +140,17 @@ START_TEST(a_flag_takes_no_value)
 }
 END_TEST
 
+START_TEST(the_last_of_barrier_and_nobarrier_counts)
+{
+	ck_assert(!o.no_barrier);
+	ck_assert_int_eq(add("nobarrier"), 0);
+	ck_assert(o.no_barrier);
+	ck_assert_int_eq(add("barrier"), 0);
+	ck_assert(!o.no_barrier);
+	ck_assert_int_eq(add("barrier=0"), -EINVAL);
+}
+END_TEST
+
 START_TEST(others_are_let_in_and_kept_out)
 {
 	ck_assert_int_eq(add("allow_other"), 0);
@@ -168,6 +179,7 @@ int main(void)
 	tcase_add_loop_test(tc, what_is_no_such_number_is_refused, 0, NR(numbers));
 	tcase_add_test(tc, errors_takes_its_three_words_only);
 	tcase_add_test(tc, a_flag_takes_no_value);
+	tcase_add_test(tc, the_last_of_barrier_and_nobarrier_counts);
 	tcase_add_test(tc, others_are_let_in_and_kept_out);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

@@ -186,6 +186,28 @@ START_TEST(a_commit_of_times_alone_lets_file_data_share_its_flush)
 }
 END_TEST
 
+/* Nothing but the unmount flushes; on a disk without a volatile cache not even that would do
+ * anything. */
+START_TEST(without_barriers_there_is_one_flush_at_the_end)
+{
+	struct fs_mount_opts opts = {.no_barrier = true};
+	uint64_t flushes;
+
+	ck_assert_int_eq(world_unmount(&w), 0);
+	flushes = cut_disk_nr_flushes(w.disk);
+	world_mount(&w, &opts);
+	for (unsigned i = 0; i < 400; i++) { /* checkpoints, too */
+		tx_io_end(w.t, tx_io_begin(w.t));
+		ck_assert_int_eq(world_set(&w, i % WORLD_BLOCKS, i), 0);
+		ck_assert_int_eq(world_sync(&w), 0);
+	}
+	ck_assert_uint_eq(cut_disk_nr_flushes(w.disk), flushes);
+	ck_assert_int_eq(world_unmount(&w), 0);
+	ck_assert_uint_eq(cut_disk_nr_flushes(w.disk), flushes + 1);
+	world_mount(&w, NULL);
+}
+END_TEST
+
 struct async {
 	struct fs_sync s; /* first */
 	atomic_bool done;
@@ -570,6 +592,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, sync_of_file_data_alone_is_one_flush);
 	tcase_add_test(tc, a_commit_with_file_data_flushes_it_before_the_commit_record);
 	tcase_add_test(tc, a_commit_of_times_alone_lets_file_data_share_its_flush);
+	tcase_add_test(tc, without_barriers_there_is_one_flush_at_the_end);
 	tcase_add_loop_test(tc, sync_waits_for_transfers_that_began_before_it, 0, 2);
 	tcase_add_test(tc, sync_does_not_wait_for_transfers_that_began_after_it);
 	tcase_add_test(tc, a_change_is_committed_by_itself_in_time);
