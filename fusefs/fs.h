@@ -40,6 +40,16 @@ struct inodes;
 struct orphans;
 struct buf;
 
+#define LOGGED_MAX 64U
+
+struct fs_log { /* errors.c: what was said about damage */
+	pthread_mutex_t lock;
+	uint32_t line[LOGGED_MAX]; /* checksums of the last ones */
+	unsigned nr_lines;
+	time_t window_s; /* when it began */
+	unsigned nr_in_window;
+};
+
 struct fs {
 	struct blockdev *dev;
 	struct fs_mount_opts opts;
@@ -48,6 +58,7 @@ struct fs {
 	atomic_bool shut;
 	atomic_bool dead;        /* errors=shutdown: every call is -EIO */
 	atomic_bool errors_seen; /* STATE_ERRORS is due in the superblock */
+	struct fs_log log;
 
 	/* From the superblock, fixed while mounted. */
 	char disk_name[64]; /* for messages */

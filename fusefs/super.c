@@ -438,6 +438,7 @@ static int fs_new(struct blockdev *dev, const struct fs_mount_opts *opts, struct
 	}
 	pthread_mutex_init(&fs->rename_lock, NULL);
 	pthread_mutex_init(&fs->orphan_lock, NULL);
+	pthread_mutex_init(&fs->log.lock, NULL);
 	*out = fs;
 	return 0;
 }
@@ -446,6 +447,7 @@ static void fs_free(struct fs *fs)
 {
 	pthread_mutex_destroy(&fs->rename_lock);
 	pthread_mutex_destroy(&fs->orphan_lock);
+	pthread_mutex_destroy(&fs->log.lock);
 	free(fs);
 }
 
