@@ -128,6 +128,7 @@ struct raw { /* a queue and one page, to read and write blocks with */
 	struct blk_queue *q;
 	struct super_disk *sb;
 	uint64_t disk_blocks;
+	uint64_t copy_at; /* block of the copy that was used; 0: none */
 };
 
 static int raw_open(struct blockdev *dev, struct raw *raw)
@@ -137,6 +138,7 @@ static int raw_open(struct blockdev *dev, struct raw *raw)
 
 	blk_get_info(dev, &info);
 	raw->dev = dev;
+	raw->copy_at = 0;
 	raw->disk_blocks = info.nr_sectors / BLOCK_SECTORS;
 	raw->sb = blk_dma_alloc(dev, BLOCK_BYTES);
 	if (raw->sb == NULL)
@@ -168,8 +170,10 @@ static bool read_copy(struct raw *raw)
 {
 	for (uint64_t at = GROUP_BLOCKS_DEFAULT; at < raw->disk_blocks; at *= 2) {
 		if (raw_read(raw, at + SUPER_BLOCK) == 0 &&
-			super_check(raw->sb, at + SUPER_BLOCK, raw->disk_blocks) == NULL)
+			super_check(raw->sb, at + SUPER_BLOCK, raw->disk_blocks) == NULL) {
+			raw->copy_at = at + SUPER_BLOCK;
 			return true;
+		}
 	}
 	return false;
 }
@@ -295,8 +299,8 @@ static int read_super(struct fs *fs, struct raw *raw)
 	if (err == 0)
 		why = super_check(raw->sb, SUPER_BLOCK, raw->disk_blocks);
 	if ((err < 0 || why != NULL) && !read_copy(raw)) {
-		syslog(LOG_ERR, "%s: superblock: %s", fs->disk_name,
-			err < 0 ? strerror(-err) : why);
+		syslog(LOG_ERR, "%s: superblock: %s; no copy is good; run fsck.vblkfs",
+			fs->disk_name, err < 0 ? strerror(-err) : why);
 		return err < 0 ? err : -EUCLEAN;
 	}
 	take_geometry(fs, raw->sb);
@@ -375,6 +379,11 @@ static int recover(struct fs *fs, struct raw *raw)
 	if (err < 0)
 		return err;
 	err = cache_get(&t, SUPER_BLOCK, BT_SUPER, 0, &fs->super);
+	if (err < 0 && raw->copy_at != 0)
+		syslog(LOG_ERR,
+			"%s: the superblock is damaged, but not its copy in block %llu: "
+			"fsck.vblkfs can repair it",
+			fs->disk_name, (unsigned long long)raw->copy_at);
 	if (err < 0)
 		return err;
 	sb = (const struct super_disk *)fs->super->data;

@@ -320,6 +320,30 @@ START_TEST(turning_read_only_is_said_once)
 }
 END_TEST
 
+/* --- mounting --- */
+
+#define COPY_BLOCK (GROUP_BLOCKS_DEFAULT + 1U)
+
+START_TEST(a_damaged_superblock_with_a_good_copy_leads_to_fsck) /* looped: copy good, or not */
+{
+	struct mkfs_opts opts = {.no_discard = true};
+	struct mkfs_geometry geo;
+	struct blockdev *disk;
+	char err[128];
+	struct fs *fs;
+
+	MUST(cut_disk_open((uint64_t)GROUP_BLOCKS_DEFAULT * BLOCK_SECTORS * 3 / 2, &disk) == 0);
+	MUST(mkfs_write(disk, &opts, &geo, err, sizeof(err)) == 0);
+	cut_disk_bytes(disk)[BLOCK_BYTES + 100] ^= 1;
+	if (_i == 1)
+		cut_disk_bytes(disk)[(size_t)COPY_BLOCK * BLOCK_BYTES + 100] ^= 1;
+	ck_assert_int_eq(fs_mount(disk, NULL, &fs), -EUCLEAN);
+	ck_assert_ptr_nonnull(strstr(last_line, "fsck.vblkfs"));
+	ck_assert_ptr_nonnull(strstr(last_line, _i == 0 ? "copy in block 262145" : "no copy"));
+	blk_close(disk);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("errors");
@@ -332,6 +356,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, what_was_said_is_not_said_again);
 	tcase_add_test(tc, a_disk_that_is_damaged_all_over_does_not_fill_the_log);
 	tcase_add_test(tc, turning_read_only_is_said_once);
+	tcase_add_loop_test(tc, a_damaged_superblock_with_a_good_copy_leads_to_fsck, 0, 2);
 	suite_add_tcase(s, tc);
 	return s;
 }
