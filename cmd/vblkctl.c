@@ -22,6 +22,8 @@ static const struct verb {
 		"give it back to the kernel's driver"},
 	{"stat", verb_stat, 0, 1, false, "stat [--json] [ADDRESS | DIRECTORY]",
 		"live figures of one mount, or of all"},
+	{"dump", verb_dump, 1, 4, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
+		"what is on an unmounted disk, damaged or not"},
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -39,7 +41,10 @@ static int help(void)
 	putchar('\n');
 	for (size_t i = 0; i < NR_VERBS; i++)
 		printf("%-8s %s\n", verbs[i].name, verbs[i].what);
-	puts("\nvblkctl(8) has the whole story.");
+	puts("\nviews of dump: super, groups, group N, inode N, path PATH, tree [N | PATH "
+	     "[DEPTH]],\n"
+	     "extents N | PATH, block N, journal\n"
+	     "\nvblkctl(8) has the whole story.");
 	return EXIT_OK;
 }
 

@@ -19,6 +19,7 @@ int verb_list(const struct verb_args *a);
 int verb_bind(const struct verb_args *a);
 int verb_unbind(const struct verb_args *a);
 int verb_stat(const struct verb_args *a);
+int verb_dump(const struct verb_args *a);
 
 /* Print O as one JSON document on standard output, and free it. */
 int print_json(struct json_object *o);

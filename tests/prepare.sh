@@ -27,7 +27,7 @@ packages_for() { # PURPOSE
 	check)
 		packages_for guest
 		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3
-		echo dmsetup fdisk libcap2-bin bsdextrautils ca-certificates
+		echo dmsetup fdisk libcap2-bin bsdextrautils ca-certificates jq
 		library_packages CHECK_LIB
 		;;
 	*)

@@ -19,6 +19,7 @@ check:
 check-fuse: all tools
 	tests/make.sh $(O)
 	tests/mkfs.sh $(O)
+	tests/dump.sh $(O)
 	tests/fuse/check.sh $(O)
 check-guest: all tools
 	tests/guest/check.sh
@@ -47,7 +48,7 @@ lint-headers: deps
 
 # driver/ and fusefs/ know nothing of each other; FUSE is known to two files.
 lint-rooms:
-	@! grep -nE '#include "(fs|format|cache|tx|alloc|inode|extent|btree|dir|orphan|xattr|journal|vblkfs|session)\.h"' driver/*.[ch]
+	@! grep -nE '#include "(fs|format|cache|tx|alloc|inode|extent|btree|dir|orphan|xattr|journal|dump|vblkfs|session)\.h"' driver/*.[ch]
 	@! grep -nE '#include "(hw|disk|virtio.*|virtqueue|pci|dma)\.h"' fusefs/*.[ch]
 	@! grep -lE '#include <fuse' driver/*.[ch] $(filter-out fusefs/ops.c fusefs/session.c fusefs/session.h,$(wildcard fusefs/*.[ch])) cmd/*.[ch]
 
