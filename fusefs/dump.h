@@ -173,15 +173,14 @@ int dump_extent_spot(struct dump *d, uint64_t ino, uint64_t k, struct dump_spot 
 int dump_dirent_spot(struct dump *d, const char *path, struct dump_spot *out, uint64_t *ino);
 int dump_lookup(struct dump *d, const char *path, uint64_t *ino);
 
-/* The blocks of a tree, parents before children; a damaged one is shown with its faults, and
- * followed as far as its magic and its level let it. FN returns 0 to go on. LEVEL 0 are the
- * leaves. */
+/* The blocks of a tree, parents before children; a damaged one is followed as far as its magic lets
+ * it. FN returns 0 to go on. LEVEL 0 are the leaves. */
 struct dump_tree {
 	uint64_t ino, root;
 	uint32_t height;
 	enum block_type leaf_type, node_type;
 	int (*fn)(struct dump_tree *tree, uint64_t block, unsigned level, const uint8_t *data);
-	/* A child that cannot be followed. */
+	/* A block that cannot be followed, or not be right. */
 	void (*broken)(struct dump_tree *tree, uint64_t block, const char *why);
 	void *arg;
 };

@@ -5,7 +5,9 @@
  *	populate groups IMAGE	the same with two groups (1 GiB and a bit, sparse)
  *	populate cut IMAGE	mount an IMAGE of "make", change it, and lose power: three transactions
  *				are in the journal, with revokes, and an orphan is in its list
- *	populate verify IMAGE	mount it, read everything, make and remove something, unmount
+ *	populate verify IMAGE	mount it, read everything, make and remove something, unmount; prints
+ *				a line for each file: path, mode, links, owner, size, checksums of
+ *				its contents and of its attributes
  *
  * What is made is the same each time, to the last byte: this program's own time(), clock_gettime()
  * and getrandom() stand in for libc's. */
@@ -22,6 +24,7 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
+#include <isa-l/crc.h>
 #include "disk.h"
 #include "vblkfs.h"
 
@@ -74,6 +77,7 @@ static void die(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+	fflush(stdout);
 	_exit(1); /* threads of a mounted filesystem may run */
 }
 
@@ -346,9 +350,16 @@ static bool collect(void *arg, const char *name, const struct fs_attr *attr, uin
 	return true;
 }
 
-static void read_file(uint64_t ino, uint64_t size, const char *path)
+static uint32_t sum(uint32_t crc, const void *data, size_t bytes)
+{
+	return ~crc32_iscsi((uint8_t *)data, (int)bytes, ~crc);
+}
+
+/* The checksum of what is no hole, and of where that is. */
+static uint32_t read_file(uint64_t ino, uint64_t size, const char *path)
 {
 	uint64_t at = 0;
+	uint32_t crc = 0;
 
 	while (at < size) {
 		uint64_t data;
@@ -359,36 +370,50 @@ static void read_file(uint64_t ino, uint64_t size, const char *path)
 			break;
 		must(err, "seek", path);
 		at = data & ~(uint64_t)(FS_BLOCK_BYTES - 1);
-		n = transfer(ino, at, FS_IO_MAX, false);
+		n = transfer(ino, at, FS_BLOCK_BYTES, false);
 		must(n, "read", path);
-		if (n == 0 && at < size)
+		if (n == 0)
 			die("%s: ends at %llu of %llu", path, (unsigned long long)at,
 				(unsigned long long)size);
+		crc = sum(sum(crc, &at, sizeof(at)), buf, (size_t)n);
 		at += (uint64_t)n;
 	}
+	return crc;
 }
 
-static void read_xattrs(uint64_t ino, const char *path)
+/* In any order, as they may be moved. */
+static uint32_t read_xattrs(uint64_t ino, const char *path)
 {
 	static char list[1 << 20], value[1 << 16];
 	ssize_t n = fs_listxattr(t, ino, list, sizeof(list));
+	uint32_t all = 0;
 
 	must(n, "list attributes of", path);
-	for (const char *name = list; name < list + n; name += strlen(name) + 1)
-		must(fs_getxattr(t, ino, name, value, sizeof(value)), "read attribute of", path);
+	for (const char *name = list; name < list + n; name += strlen(name) + 1) {
+		ssize_t bytes = fs_getxattr(t, ino, name, value, sizeof(value));
+
+		must(bytes, "read attribute of", path);
+		all += sum(sum(0, name, strlen(name)), value, (size_t)bytes);
+	}
+	return all;
 }
 
 static void read_inode(uint64_t ino, const char *path, struct fs_attr *a)
 {
 	char target[FS_SYMLINK_MAX + 1];
+	uint32_t data = 0, xattrs = 0;
 
 	must(fs_getattr(t, ino, a), "stat", path);
 	if (S_ISREG(a->mode))
-		read_file(ino, a->size, path);
-	if (S_ISLNK(a->mode))
+		data = read_file(ino, a->size, path);
+	if (S_ISLNK(a->mode)) {
 		must(fs_readlink(t, ino, target, sizeof(target)), "read link", path);
-	if (!S_ISLNK(a->mode))
-		read_xattrs(ino, path);
+		data = sum(0, target, strlen(target));
+	} else {
+		xattrs = read_xattrs(ino, path);
+	}
+	printf("%s\t%o %u %u:%u %llu %08x %08x\n", path, a->mode, a->nlink, a->uid, a->gid,
+		S_ISDIR(a->mode) ? 0ULL : (unsigned long long)a->size, data, xattrs);
 }
 
 static void walk(uint64_t dir, const char *path) /* real recursion */
