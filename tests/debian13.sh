@@ -1,39 +1,64 @@
 #!/bin/bash
-# debian13.sh [MAKE-TARGETS...] - build and test in a chroot of Debian 13 (libfuse 3.17, gcc 14), made by mmdebstrap.
+# debian13.sh [COMMAND] - build and test in a chroot of Debian 13 (libfuse 3.17, gcc 14). Needs root
+# and mmdebstrap; not part of CI.
 #
-# The chroot stays in .cache/debian13 (or $VBLKFS_CACHE/debian13); remove it to make it anew. The default target: all tools unit, and the
-# FUSE tests where /dev/fuse is there. Needs root. Not part of CI.
+# The chroot stays in .cache/debian13 (or $VBLKFS_CACHE/debian13); remove it to make it anew. COMMAND
+# is a line for sh, run in the copy of the repository there, instead of the default: build with gcc
+# and clang, the unit tests, and the tests on a FUSE mount.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-root=${VBLKFS_CACHE:-$PWD/.cache}/debian13
+root=$(realpath -m "${VBLKFS_CACHE:-.cache}")/debian13
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-packages=gcc,clang,make,pkg-config,git,ca-certificates,check,uthash-dev,libfuse3-dev,fuse3,libpciaccess-dev,libisal-dev,libxxhash-dev,libjson-c-dev,uuid-dev,libblkid-dev,libmount-dev,liburing-dev,fio,sqlite3
 
-[ "$(id -u)" = 0 ] || { echo "debian13.sh: needs root, for the chroot" >&2; exit 1; }
-command -v mmdebstrap >/dev/null || { echo "debian13.sh: missing: apt-get install mmdebstrap" >&2; exit 1; }
-
-if [ ! -e "$root/etc/debian_version" ]; then
-    mkdir -p "$(dirname "$root")"
-    # Its packages are Debian's own; the host may not have Debian 13's signing key.
-    keyring=/usr/share/keyrings/debian-archive-trixie-stable.gpg
-    trusted=()
-    [ -e "$keyring" ] || trusted=(--aptopt='Acquire::AllowInsecureRepositories "1"' --aptopt='APT::Get::AllowUnauthenticated "1"')
-    mmdebstrap "${trusted[@]}" --variant=minbase --include="$packages" trixie "$root" "$mirror"
-fi
-
-rm -rf "$root/src"
-mkdir -p "$root/src"
-git ls-files -z | tar --null -T - -cf - | tar -C "$root/src" -xf -
-in_chroot() { # COMMAND
-    # shellcheck disable=SC2016 # expanded inside
-    unshare --mount --propagation private sh -c '
-        mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" && mount --rbind /sys "$1/sys" && exec chroot "$1" sh -c "cd /src && $2"
-    ' sh "$root" "$1"
+die() {
+	echo "debian13.sh: $*" >&2
+	exit 1
 }
+
+make_chroot() {
+	local keyring=/usr/share/keyrings/debian-archive-trixie-stable.gpg
+	[ -e "$keyring" ] || die "missing: Debian 13's key. As root: apt-get install debian-archive-keyring"
+	mkdir -p "$(dirname "$root")"
+	rm -rf "$root.part"
+	mmdebstrap --variant=minbase --keyring="$keyring" --include=make,ca-certificates \
+		trixie "$root.part" "$mirror"
+	mv "$root.part" "$root"
+}
+
+copy_repository() {
+	rm -rf "$root/src"
+	mkdir "$root/src"
+	git ls-files -z | tar --null -T - -cf - | tar -C "$root/src" -xf -
+	# What git clone reads in a test.
+	git init -q "$root/src"
+	git -C "$root/src" add -A
+	git -C "$root/src" -c user.name=test -c user.email=test@localhost commit -qm "as tested"
+}
+
+in_chroot() { # COMMAND
+	# shellcheck disable=SC2016 # expanded inside
+	unshare --mount --propagation private sh -euc '
+		mount --rbind /dev "$1/dev"
+		mount --rbind /sys "$1/sys"
+		mount -t proc proc "$1/proc"
+		mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+		mount -t tmpfs tmpfs "$1/run"
+		cp /etc/resolv.conf "$1/etc/resolv.conf"
+		exec chroot "$1" env -i PATH="$PATH" TERM=dumb DEBIAN_FRONTEND=noninteractive HOME=/root \
+			sh -euc "cd /src; $2"
+	' sh "$root" "$1"
+}
+
+[ "$(id -u)" = 0 ] || die "needs root, for the chroot"
+command -v mmdebstrap >/dev/null || die "missing: mmdebstrap. As root: apt-get install mmdebstrap"
+[ -e "$root/etc/debian_version" ] || make_chroot
+copy_repository
+in_chroot "tests/prepare.sh build unit mount; command -v clang >/dev/null || apt-get install -qy --no-install-recommends clang"
 if [ $# -gt 0 ]; then
-    in_chroot "make -j2 $*"
+	in_chroot "$*"
 else
-    in_chroot "make -j2 all tools unit && make O=build/clang CC=clang all"
-    [ ! -c /dev/fuse ] || in_chroot "tests/fuse/check.sh build"
+	in_chroot "make -s -j2 all tools && make -s -j2 O=build/clang CC=clang all tools"
+	in_chroot "make -j2 units && make unit"
+	in_chroot "make check-fuse"
 fi
-echo "debian13.sh: passed"
+echo "debian13.sh: passed in Debian $(cat "$root/etc/debian_version") with libfuse $(in_chroot "pkg-config --modversion fuse3")"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# prepare.sh PURPOSE... - install the Debian packages that the purposes need: build, check, guest,
-# bench. As root, or through sudo.
+# prepare.sh PURPOSE... - install the Debian packages that the purposes need: build; lint, unit,
+# mount, guest: the parts of make check, or all of them: check; bench. As root, or through sudo.
 #
 # Quiet when all is there. The libraries stand in deps.mk; every other package that any script here
 # uses stands below, once.
@@ -19,19 +19,30 @@ packages_for() { # PURPOSE
 		;;
 	guest) # kmod and busybox for the initramfs; the guest uses the host's programs
 		echo qemu-system-x86 busybox-static kmod xz-utils e2fsprogs fuse3 mount util-linux iproute2 procps
+		echo dmsetup fdisk
 		;;
 	bench)
 		packages_for guest
 		echo fio fuse2fs
 		;;
-	check)
-		packages_for guest
-		echo clang clang-format clang-tidy cppcheck shellcheck mandoc fio git sqlite3
-		echo dmsetup fdisk libcap2-bin bsdextrautils ca-certificates jq
+	unit)
 		library_packages CHECK_LIB
 		;;
+	mount) # the FUSE tests, which build the project, too
+		packages_for build
+		echo mount util-linux procps fio git sqlite3 libcap2-bin mandoc bsdextrautils ca-certificates jq
+		;;
+	lint)
+		echo clang clang-format clang-tidy cppcheck shellcheck mandoc
+		;;
+	check)
+		packages_for lint
+		packages_for unit
+		packages_for mount
+		packages_for guest
+		;;
 	*)
-		echo "prepare.sh: no purpose '$1'; there are build, check, guest, bench" >&2
+		echo "prepare.sh: no purpose '$1'" >&2
 		return 2
 		;;
 	esac
@@ -61,7 +72,7 @@ install_missing() {
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
 }
 
-[ $# -gt 0 ] || { echo "usage: tests/prepare.sh build|check|guest|bench..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: tests/prepare.sh build|lint|unit|mount|guest|check|bench..." >&2; exit 2; }
 command -v apt-get >/dev/null || {
 	echo "prepare.sh: no apt-get here: on other systems than Debian install by hand what this script lists" >&2
 	exit 1
