@@ -33,6 +33,7 @@ MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 UNIT_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_SHARED := $(MODEL_SRC) $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/*.c)))
 TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
+TOOL_SHARED := $(sort $(wildcard tests/synced/*.c))
 
 UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
@@ -66,7 +67,10 @@ $(PROGRAMS:%=$(O)/%): $(O)/%: $$(call obj,cmd/$$*.c $$(wildcard cmd/$$*_*.c)) $(
 $(O)/umount.fuse.vblkfs: $(O)/vblkfs
 	ln -sf vblkfs $@
 
-$(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(O)/vblkfs.a
+$(O)/tools.a: $(call obj,$(TOOL_SHARED))
+	$(call say,AR)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(O)/tools.a $(O)/vblkfs.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)

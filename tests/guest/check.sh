@@ -7,7 +7,12 @@
 #	# guest: OPTIONS of tests/guest/run
 #	# disk: SIZE[,PROP=VALUE]...
 # Disks are made anew, in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE one holds
-# an empty vblkfs.
+# an empty vblkfs; with log=on what is written to it is logged. If FILE has a function after_guest,
+# it is called on this machine, in the end: the disks are then $work/diskN.img, the logs
+# $work/diskN.log.
+#
+# For longer runs: VBLKFS_ROUNDS, how often something is killed; VBLKFS_STATES, how many states of a
+# logged disk are judged.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -35,6 +40,7 @@ make_disk() { # FILE SPEC; prints the argument of --disk
 	esac
 	truncate -s "${spec%%,*}" "$1"
 	[ $mkfs = 0 ] || "$build/mkfs.vblkfs" -q "$1"
+	spec=${spec/,log=on/,log=${1%.img}.log}
 	case $spec in
 	*,*) echo "$1,${spec#*,}" ;;
 	*) echo "$1" ;;
@@ -50,7 +56,12 @@ run_file() { # FILE [TEST...]
 		options+=(--disk "$disk")
 		n=$((n + 1))
 	done < <(head_lines "$file" disk)
-	tests/guest/run "${options[@]}" -- tests/guest/inside "$work" "$file" "$@"
+	tests/guest/run "${options[@]}" -- env "build=$build" "rounds=${VBLKFS_ROUNDS:-}" \
+		tests/guest/inside "$work" "$file" "$@" || return
+	if grep -q '^after_guest()' "$file"; then
+		# shellcheck disable=SC1090
+		(. "$file" && after_guest "$@")
+	fi
 }
 
 need_guest
@@ -69,7 +80,7 @@ bad=0
 for file in tests/guest/test_*.sh; do
 	echo "-- $(sed -n "2s/^# //p" "$file")"
 	run_file "$file" || bad=$((bad + 1))
-	rm -f "$work"/disk*.img
+	rm -f "$work"/disk*
 done
 [ $bad = 0 ] || { echo "FAILED: $bad guests" >&2; exit 1; }
 echo "all tests in guests passed"
