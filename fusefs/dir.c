@@ -62,6 +62,14 @@ static unsigned entry_bytes(unsigned name_bytes)
 	return (DIRENT_HEAD + name_bytes + 7U) & ~7U;
 }
 
+uint64_t dir_key(const struct fs *fs, const char *name, unsigned name_bytes)
+{
+	uint64_t hash = XXH3_64bits_withSeed(name, name_bytes, fs->hash_seed);
+	uint64_t key = hash >> 1 & ~(uint64_t)DIR_KEY_SEQ_MASK;
+
+	return key == 0 ? KEY_MIN : key;
+}
+
 static int name_of(struct fs *fs, const char *s, struct name *out)
 {
 	size_t bytes = strnlen(s, FS_NAME_MAX + 1);
@@ -72,10 +80,7 @@ static int name_of(struct fs *fs, const char *s, struct name *out)
 		return -ENAMETOOLONG;
 	out->s = s;
 	out->bytes = (unsigned)bytes;
-	out->hash =
-		XXH3_64bits_withSeed(s, bytes, fs->hash_seed) >> 1 & ~(uint64_t)DIR_KEY_SEQ_MASK;
-	if (out->hash == 0)
-		out->hash = KEY_MIN;
+	out->hash = dir_key(fs, s, out->bytes);
 	return 0;
 }
 

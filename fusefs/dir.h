@@ -34,5 +34,7 @@ struct dir_cursor {
 int dir_next(struct fs_thread *t, struct inode *dir, struct dir_cursor *c, uint64_t cookie,
 	struct dir_entry *out);
 void dir_cursor_put(struct dir_cursor *c);
+/* The key of number 0 of a name's hash. */
+uint64_t dir_key(const struct fs *fs, const char *name, unsigned name_bytes);
 bool dir_is_empty(const struct inode *dir);
 #endif

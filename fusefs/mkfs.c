@@ -23,6 +23,7 @@
 #include "format.h"
 #include "bitmap.h"
 #include "cache.h"
+#include "super.h"
 
 #define RATIO_DEFAULT       16384U
 #define RATIO_MIN           1024U
@@ -297,21 +298,11 @@ static int settle(struct mkfs *m)
 	return m->err;
 }
 
-/* Other systems' tools then see a disk that is in use. Cylinder, head and sector are the ones that
- * mean "see the LBA". */
 static void write_boot(struct mkfs *m)
 {
-	static const uint8_t entry[8] = {0, 0, 2, 0, 0xda, 0xff, 0xff, 0xff};
 	struct slot *s = slot_get(m);
-	uint8_t *mbr = s->iov.iov_base;
-	le32 lba = le32_of(1);
-	le32 nr = le32_of((uint32_t)clamp(m->info.nr_sectors - 1, 1, UINT32_MAX));
 
-	memcpy(mbr + 446, entry, sizeof(entry));
-	memcpy(mbr + 454, &lba, sizeof(lba));
-	memcpy(mbr + 458, &nr, sizeof(nr));
-	mbr[510] = 0x55;
-	mbr[511] = 0xaa;
+	super_boot_sector(s->iov.iov_base, m->info.nr_sectors);
 	write_block(m, s, GROUP_BOOT);
 }
 

@@ -363,7 +363,8 @@ static int write_head(struct replay *r)
 	return err < 0 ? err : cache_flush(r->fs, r->t->q);
 }
 
-static int replay(struct replay *r)
+/* Find all transactions that are whole. */
+static int scan(struct replay *r)
 {
 	int ret = read_head(r);
 
@@ -372,6 +373,13 @@ static int replay(struct replay *r)
 	do
 		ret = scan_transaction(r);
 	while (ret > 0);
+	return ret;
+}
+
+static int replay(struct replay *r)
+{
+	int ret = scan(r);
+
 	if (ret == 0)
 		ret = bring_all_home(r);
 	if (ret < 0)
@@ -397,7 +405,7 @@ static void free_lists(struct replay *r)
 	free(r->revokes.v);
 }
 
-int tx_replay(struct fs_thread *t)
+static int run(struct fs_thread *t, int (*what)(struct replay *r), uint64_t *nr_transactions)
 {
 	struct replay *r = calloc(1, sizeof(*r));
 	int err = -ENOMEM;
@@ -410,13 +418,25 @@ int tx_replay(struct fs_thread *t)
 	r->window = blk_dma_alloc(t->fs->dev, WINDOW_BYTES);
 	if (r->window == NULL)
 		goto free_replay;
-	err = replay(r);
+	err = what(r);
 	if (err < 0 && err != -EUCLEAN)
 		syslog(LOG_ERR, "%s: cannot replay the journal: %s", t->fs->disk_name,
 			strerror(-err));
+	if (nr_transactions != NULL)
+		*nr_transactions = r->nr_transactions;
 	free_lists(r);
 	blk_dma_free(t->fs->dev, r->window, WINDOW_BYTES);
 free_replay:
 	free(r);
 	return err;
+}
+
+int tx_replay(struct fs_thread *t, uint64_t *nr_transactions)
+{
+	return run(t, replay, nr_transactions);
+}
+
+int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions)
+{
+	return run(t, scan, nr_transactions);
 }

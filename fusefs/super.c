@@ -121,6 +121,31 @@ const char *super_check(const struct super_disk *sb, uint64_t block, uint64_t di
 	return NULL;
 }
 
+/* --- block 0 --- */
+
+#define BOOT_ENTRY 446U
+#define BOOT_TYPE  0xdaU /* "non-filesystem data" */
+
+/* Cylinder, head and sector are the ones that mean "see the LBA". */
+void super_boot_sector(uint8_t *block, uint64_t nr_sectors)
+{
+	static const uint8_t entry[8] = {0, 0, 2, 0, BOOT_TYPE, 0xff, 0xff, 0xff};
+	uint64_t rest = nr_sectors - 1;
+	le32 lba = le32_of(1);
+	le32 nr = le32_of(rest > UINT32_MAX ? UINT32_MAX : (uint32_t)rest);
+
+	memcpy(block + BOOT_ENTRY, entry, sizeof(entry));
+	memcpy(block + BOOT_ENTRY + 8, &lba, sizeof(lba));
+	memcpy(block + BOOT_ENTRY + 12, &nr, sizeof(nr));
+	block[510] = 0x55;
+	block[511] = 0xaa;
+}
+
+bool super_boot_sector_ok(const uint8_t *block)
+{
+	return block[BOOT_ENTRY + 4] == BOOT_TYPE && block[510] == 0x55 && block[511] == 0xaa;
+}
+
 /* --- reading it, before there is a cache --- */
 
 struct raw { /* a queue and one page, to read and write blocks with */
@@ -246,7 +271,7 @@ struct blk_queue *fs_thread_queue(struct fs_thread *t)
 
 /* --- mounting --- */
 
-static void take_geometry(struct fs *fs, const struct super_disk *sb)
+void super_geometry(struct fs *fs, const struct super_disk *sb)
 {
 	memcpy(fs->uuid, sb->head.fs_uuid, sizeof(fs->uuid));
 	copy_label(fs->label, sb);
@@ -303,7 +328,7 @@ static int read_super(struct fs *fs, struct raw *raw)
 			fs->disk_name, err < 0 ? strerror(-err) : why);
 		return err < 0 ? err : -EUCLEAN;
 	}
-	take_geometry(fs, raw->sb);
+	super_geometry(fs, raw->sb);
 	if (le32_get(raw->sb->state) &
 		STATE_ERRORS) /* super_mark_errors(): an older image in the journal lacks it */
 		atomic_store(&fs->errors_seen, true);
@@ -375,7 +400,7 @@ static int recover(struct fs *fs, struct raw *raw)
 	const char *why;
 	int err;
 
-	err = tx_replay(&t);
+	err = tx_replay(&t, NULL);
 	if (err < 0)
 		return err;
 	err = cache_get(&t, SUPER_BLOCK, BT_SUPER, 0, &fs->super);
@@ -393,7 +418,7 @@ static int recover(struct fs *fs, struct raw *raw)
 	else
 		err = check_features(fs, sb);
 	if (err == 0)
-		take_geometry(fs, sb);
+		super_geometry(fs, sb);
 	if (err == 0 && !fs->read_only)
 		err = mark_mounted(fs, raw);
 	if (err < 0)

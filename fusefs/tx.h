@@ -46,7 +46,8 @@ int tx_create(struct fs *fs); /* starts the commit thread unless read-only */
 int tx_destroy(struct fs *fs);
 /* At mount, before tx_create(): bring what the journal has committed home (read-only: into the
  * cache only). */
-int tx_replay(struct fs_thread *t);
+int tx_replay(struct fs_thread *t, uint64_t *nr_transactions); /* how many there were; or NULL */
+int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions); /* only look */
 
 /* NR_ALLOC: blocks that may be allocated, data and metadata. 0: the operation only frees, and may
  * use the reserve for TX_ALLOC_EXTENT blocks. When space is short but freed blocks await a commit,

@@ -212,4 +212,53 @@ int mkfs_plan(uint64_t nr_sectors, const struct mkfs_opts *opts, struct mkfs_geo
 	char *err, size_t err_bytes);
 int mkfs_write(struct blockdev *dev, const struct mkfs_opts *opts, struct mkfs_geometry *out,
 	char *err, size_t err_bytes);
+
+/* Check, and repair, the filesystem on a disk that nobody has mounted: checker.h tells how. */
+enum fsck_mode {
+	FSCK_NO, /* writes nothing; the journal is replayed, and repairs are made, in memory only */
+	FSCK_PREEN, /* repairs what can lose nothing, and stops at the first other problem */
+	FSCK_YES,   /* repairs all that can be repaired */
+	FSCK_ASK,   /* asks */
+};
+struct fsck_problem {
+	int code;             /* checker.h: enum problem_code */
+	const char *name;     /* for scripts: never changes */
+	const char *text;     /* what is wrong, one line */
+	const char *question; /* what would be done; NULL: it can't be repaired */
+	uint64_t ino, block;  /* where; 0: says nothing */
+	bool fixable, preen;
+};
+struct fsck_opts { /* all zero: report only, and only if the filesystem is not clean */
+	enum fsck_mode mode;
+	bool force; /* even if it is marked clean */
+	uint64_t
+		alt_super; /* block of a copy of the superblock to believe; 0: the first sound one */
+	/* FSCK_ASK: 1 yes, 0 no, -1 stop. DFLT is the answer to an empty line. */
+	int (*ask)(void *arg, const struct fsck_problem *problem, bool dflt);
+	/* Of each problem; FIXED: it is being repaired. All four may be NULL. */
+	void (*report)(void *arg, const struct fsck_problem *problem, bool fixed);
+	void (*progress)(
+		void *arg, unsigned pass, unsigned nr_passes, uint64_t done, uint64_t total);
+	bool (*cancelled)(void *arg); /* looked at often; true: stop, -ECANCELED */
+	void *arg;
+};
+#define FSCK_PASSES 5U
+struct fsck_result {
+	uint64_t nr_problems, nr_fixed, nr_left;
+	bool was_clean;        /* so it was not looked at: no force */
+	bool journal_replayed; /* there was something to replay */
+	bool needs_hand;       /* FSCK_PREEN met a problem that is not for it */
+	bool stopped;          /* FSCK_ASK: -1 was the answer */
+	bool changed;          /* something was written, replay aside */
+	uint64_t nr_inodes, used_inodes, nr_blocks, used_blocks;
+	uint64_t nr_dirs, nr_files, nr_symlinks, nr_others; /* of the inodes in use */
+	uint64_t nr_extents, nr_tree_files; /* extents; files that have them in a tree */
+	uint64_t memory_bytes;              /* the most it used, file data aside */
+	char label[33];
+	char error[200]; /* of a negative return: one line */
+};
+/* 0: done, *OUT says what was found; this does not mean that nothing was. Else -ENODATA: no
+ * superblock, -EOPNOTSUPP: features unknown, -EROFS, -EIO, -ENOMEM, -ECANCELED; *OUT is filled in as
+ * far as it came. */
+int fs_check(struct blockdev *dev, const struct fsck_opts *opts, struct fsck_result *out);
 #endif

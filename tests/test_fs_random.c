@@ -14,6 +14,7 @@
 #include <uthash.h>
 #include <utlist.h>
 #include "memfs.h"
+#include "fsck.h"
 #include "alloc.h"
 #include "orphan.h"
 
@@ -865,7 +866,9 @@ static void remount(void)
 	struct node *n, *tmp;
 
 	check_all();
-	memfs_remount(&m);
+	ck_assert_int_eq(memfs_unmount(&m), 0);
+	fsck_sound(m.dev);
+	memfs_mount(&m);
 	DL_FOREACH_SAFE (nodes, n, tmp) {
 		n->refs = 0;
 		if (n->nlink == 0)
