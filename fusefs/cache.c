@@ -12,10 +12,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 #include <isa-l/crc.h>
 #include "cache.h"
+#include "table.h"
 #include "tx.h"
 
 #define NR_SHARDS         16U /* a power of two */
@@ -289,12 +289,13 @@ static struct entry *find(struct shard *s, uint64_t block)
 	return e;
 }
 
-/* Caller holds the shard's lock. E is new, and referenced once. */
-static void insert(struct shard *s, struct entry *e, uint64_t block)
+/* Caller holds the shard's lock. E is new, and referenced once. False: no memory. */
+static bool insert(struct shard *s, struct entry *e, uint64_t block)
 {
 	e->buf.block = block;
 	e->refs = 1;
 	HASH_ADD(hh, s->hash, buf.block, sizeof(e->buf.block), e);
+	return table_has(e);
 }
 
 /* Caller holds the shard's lock. True: E is nobody's any more, and the caller's to destroy. */
@@ -408,13 +409,14 @@ static struct entry *find_or_insert(struct cache *c, struct shard *s, uint64_t b
 		e = find(s, block);
 	}
 	*is_new = e == NULL;
-	if (e == NULL) {
-		e = new;
-		e->state = READING;
-		insert(s, e, block);
-	} else if (new != NULL) {
-		entry_destroy(new);
+	if (e == NULL && insert(s, new, block)) {
+		new->state = READING;
+		return new;
 	}
+	if (e == NULL)
+		pthread_mutex_unlock(&s->lock);
+	if (new != NULL)
+		entry_destroy(new);
 	return e;
 }
 

@@ -91,7 +91,7 @@ int checkpoint_find_revokes(struct checkpoint *c, struct tx *tx)
 	return 0;
 }
 
-static void add_version(struct checkpoint *c, struct tx_block *tb)
+static bool add_version(struct checkpoint *c, struct tx_block *tb)
 {
 	struct tx_block *older = find_newest(c, tb->block);
 
@@ -102,10 +102,13 @@ static void add_version(struct checkpoint *c, struct tx_block *tb)
 		let_go(c, older);
 	}
 	HASH_ADD(hh, c->newest, block, sizeof(tb->block), tb);
+	return table_has(tb);
 }
 
-void checkpoint_add(struct checkpoint *c, struct tx *tx)
+int checkpoint_add(struct checkpoint *c, struct tx *tx)
 {
+	int err = 0;
+
 	/* A revoked version stays in the hash: while it is in the ring, it may have to be revoked
 	 * again. It is not there any more when the tail has moved past it since
 	 * checkpoint_find_revokes(). */
@@ -120,14 +123,15 @@ void checkpoint_add(struct checkpoint *c, struct tx *tx)
 	for (struct tx_block *tb = tx->blocks; tb != NULL; tb = tb->next) {
 		if (tb->dropped)
 			let_go(c, tb);
-		else
-			add_version(c, tb);
+		else if (!add_version(c, tb))
+			err = -ENOMEM;
 	}
 	if (c->oldest == NULL)
 		c->oldest = tx;
 	else
 		c->youngest->next = tx;
 	c->youngest = tx;
+	return err;
 }
 
 /* The oldest transaction leaves. */

@@ -13,8 +13,9 @@ void checkpoint_destroy(struct checkpoint *c); /* lets go of all bufs, at home o
 
 /* Which of the blocks that TX freed have older versions in the ring: into tx->revoked. */
 int checkpoint_find_revokes(struct checkpoint *c, struct tx *tx);
-/* TX is durable, and this file's from now on. What it revoked will not be written home any more. */
-void checkpoint_add(struct checkpoint *c, struct tx *tx);
+/* TX is durable, and this file's from now on. What it revoked will not be written home any more.
+ * -ENOMEM: it is, but not all of it will go home: the tail must not move any more. */
+int checkpoint_add(struct checkpoint *c, struct tx *tx);
 
 bool checkpoint_is_empty(const struct checkpoint *c);
 /* Is there something to do: because the ring or the cache fills up, or (ALL) because anything is

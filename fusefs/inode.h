@@ -7,9 +7,9 @@
  * that thread, others by orphan.c's thread. */
 #ifndef VBLKFS_INODE_H
 #define VBLKFS_INODE_H
-#include <uthash.h>
 #include "tx.h"
 #include "extent.h"
+#include "table.h"
 
 struct inode {
 	uint64_t ino;

@@ -9,7 +9,7 @@
  * says so. */
 #ifndef VBLKFS_JOURNAL_H
 #define VBLKFS_JOURNAL_H
-#include <uthash.h>
+#include "table.h"
 #include "tx.h"
 
 struct tx_block {              /* one transaction's version of one block */

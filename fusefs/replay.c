@@ -201,6 +201,10 @@ static struct last *last_of(struct replay *r, uint64_t block)
 	if (last != NULL) {
 		last->block = block;
 		HASH_ADD(hh, r->last, block, sizeof(last->block), last);
+		if (!table_has(last)) {
+			free(last);
+			return NULL;
+		}
 	}
 	return last;
 }

@@ -723,7 +723,8 @@ static void committed(struct txs *txs, struct tx *tx, uint64_t us)
 	pthread_mutex_unlock(&txs->lock);
 	atomic_store(&txs->committed, tx->sequence);
 	release_freed(txs->fs, tx);
-	checkpoint_add(txs->checkpoint, tx);
+	if (checkpoint_add(txs->checkpoint, tx) < 0)
+		(void)fs_abort(txs->fs, -ENOMEM, "keep what goes home");
 	if (txs->running == NULL &&
 		journal_has_room(txs->journal, NULL)) /* it was smaller than it might have been */
 		(void)open_next(txs, NULL);

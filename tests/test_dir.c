@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-#include <uthash.h>
 #include "dir.h"
 #include "memfs.h"
+#include "table.h"
 
 struct known { /* a name that the directory has */
 	char name[FS_NAME_MAX + 1];

@@ -11,10 +11,10 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <utlist.h>
 #include "memfs.h"
 #include "fsck.h"
+#include "table.h"
 #include "alloc.h"
 #include "orphan.h"
 

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
-#include <uthash.h>
 #include "memfs.h"
+#include "table.h"
 #include "xattr.h"
 
 #define VALUE_MAX 4000
