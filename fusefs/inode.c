@@ -471,9 +471,10 @@ static struct inode *table_find(struct shard *s, uint64_t ino)
 	return inode;
 }
 
-static void table_add(struct shard *s, struct inode *inode)
+static int table_add(struct shard *s, struct inode *inode)
 {
 	HASH_ADD(hh, s->table, ino, sizeof(inode->ino), inode);
+	return table_has(inode) ? 0 : -ENOMEM;
 }
 
 /* -ENOENT: not in memory. */
@@ -507,11 +508,10 @@ static int load_slot(
 	} else if (err == -ENOENT) {
 		*why = decode(disk, new);
 		err = -EUCLEAN;
-		if (*why == NULL) {
-			table_add(s, new);
+		if (*why == NULL)
+			err = table_add(s, new);
+		if (err == 0)
 			*out = new;
-			err = 0;
-		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	return err;
@@ -709,13 +709,17 @@ int inode_create(struct tx_handle *h, uint64_t parent, uint32_t mode, uint32_t u
 	/* First the table, then the slot: whoever reads the slot finds its inode (invariant 1). */
 	s = shard_of(fs, ino);
 	pthread_mutex_lock(&s->lock);
-	table_add(s, inode);
+	err = table_add(s, inode);
 	pthread_mutex_unlock(&s->lock);
+	if (err < 0)
+		goto delete;
 	slot_write(inode, b, disk);
 	cache_put(b);
 	*out = inode;
 	return 0;
 
+	delete : pthread_rwlock_unlock(&inode->lock);
+	inode_delete(inode);
 put_slot:
 	cache_put(b);
 free_ino:
@@ -748,8 +752,8 @@ static void table_remove(struct inode *inode)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* All but its extents, which are gone. */
-static int free_rest(struct tx_handle *h, struct inode *inode)
+/* All but its extents, which are gone. *GONE: it is in no table any more. */
+static int free_rest(struct tx_handle *h, struct inode *inode, bool *gone)
 {
 	bool is_dir = S_ISDIR(inode->mode);
 	int err;
@@ -763,6 +767,7 @@ static int free_rest(struct tx_handle *h, struct inode *inode)
 		err = slot_clear(h, inode->ino);
 	if (err == 0) {
 		table_remove(inode); /* invariant 4 */
+		*gone = true;
 		err = alloc_inode_free(h, inode->ino, is_dir);
 	}
 	if (err < 0)
@@ -771,35 +776,37 @@ static int free_rest(struct tx_handle *h, struct inode *inode)
 	return err;
 }
 
-static int free_step(struct fs_thread *t, struct inode *inode, bool *more)
+/* 1: all is done; 0: there is more. */
+static int free_step(struct fs_thread *t, struct inode *inode, bool *gone)
 {
 	struct tx_handle h;
+	bool more = false;
 	int err;
 
-	*more = false;
 	err = tx_begin(t, TX_JOIN_EXTENT + TX_JOIN_NAMES, 0, &h);
 	if (err < 0)
 		return err;
 	pthread_rwlock_wrlock(&inode->lock);
 	if (S_ISREG(inode->mode))
-		err = file_unmap(&h, inode, 0, LBLK_END, more);
-	if (err == 0 && *more)
+		err = file_unmap(&h, inode, 0, LBLK_END, &more);
+	if (err == 0 && more)
 		err = inode_update(&h, inode, false);
 	else if (err == 0)
-		err = free_rest(&h, inode);
+		err = free_rest(&h, inode, gone);
 	pthread_rwlock_unlock(&inode->lock);
 	tx_end(&h);
-	return err;
+	return err < 0 ? err : !more;
 }
 
 int inode_free_all(struct fs_thread *t, struct inode *inode)
 {
-	bool more = true;
-	int err = 0;
+	bool gone = false;
+	int ret;
 
-	while (err == 0 && more)
-		err = free_step(t, inode, &more);
-	if (err == 0)
+	do
+		ret = free_step(t, inode, &gone);
+	while (ret == 0);
+	if (gone)
 		inode_delete(inode);
-	return err;
+	return ret < 0 ? ret : 0;
 }

@@ -32,8 +32,8 @@ struct cut_disk {
 	struct event *events;
 	size_t nr_events, max_events;
 	uint64_t fail_writes, fail_reads, fail_flushes; /* in so many; 0: never */
-	uint64_t nr_writes, nr_flushes;
-	bool read_only, write_through;
+	uint64_t nr_reads, nr_writes, nr_flushes;
+	bool read_only, write_through, fail_once;
 };
 
 struct cut_queue {
@@ -76,7 +76,7 @@ static uint8_t *map_base(const struct cut_disk *d)
 /* --- requests --- */
 
 /* One of a kind is done: does it fail? */
-static bool fails(uint64_t *in)
+static bool fails(const struct cut_disk *d, uint64_t *in)
 {
 	if (*in == 0)
 		return false;
@@ -84,6 +84,8 @@ static bool fails(uint64_t *in)
 		--*in;
 		return false;
 	}
+	if (d->fail_once)
+		*in = 0;
 	return true;
 }
 
@@ -91,7 +93,8 @@ static int do_read(struct cut_disk *d, const struct blk_req *req)
 {
 	const uint8_t *at = d->bytes + req->sector * SECTOR_BYTES;
 
-	if (fails(&d->fail_reads))
+	d->nr_reads++;
+	if (fails(d, &d->fail_reads))
 		return -EIO;
 	for (int i = 0; i < req->nr_iov; at += req->iov[i++].iov_len)
 		memcpy(req->iov[i].iov_base, at, req->iov[i].iov_len);
@@ -105,7 +108,7 @@ static int do_write(struct cut_disk *d, const struct blk_req *req)
 	struct event *e;
 
 	d->nr_writes++;
-	if (fails(&d->fail_writes))
+	if (fails(d, &d->fail_writes))
 		return -EIO;
 	e = add_event(d);
 	e->kind = EV_WRITE;
@@ -128,7 +131,7 @@ static int do_flush(struct cut_disk *d, const struct blk_req *req)
 	struct event *e;
 
 	d->nr_flushes++;
-	if (fails(&d->fail_flushes))
+	if (fails(d, &d->fail_flushes))
 		return -EIO;
 	e = add_event(d);
 	e->kind = EV_FLUSH;
@@ -426,6 +429,11 @@ int cut_disk_cut(struct blockdev *dev, size_t nr_events, enum cut_keep keep, uin
 
 /* --- faults and figures --- */
 
+void cut_disk_fail_once(struct blockdev *dev, bool once)
+{
+	disk_of(dev)->fail_once = once;
+}
+
 void cut_disk_fail_writes(struct blockdev *dev, uint64_t nth)
 {
 	disk_of(dev)->fail_writes = nth;
@@ -449,6 +457,11 @@ void cut_disk_set_read_only(struct blockdev *dev, bool on)
 void cut_disk_set_write_through(struct blockdev *dev)
 {
 	disk_of(dev)->write_through = true;
+}
+
+uint64_t cut_disk_nr_reads(struct blockdev *dev)
+{
+	return disk_of(dev)->nr_reads;
 }
 
 uint64_t cut_disk_nr_writes(struct blockdev *dev)

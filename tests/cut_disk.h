@@ -30,7 +30,8 @@ int cut_disk_cut(struct blockdev *dev, size_t nr_events, enum cut_keep keep, uin
 	struct blockdev **out);
 
 /* Faults. The NTH write from now (1: the next) and all later ones fail with -EIO, unwritten; 0:
- * none does. Likewise reads, flushes. */
+ * none does. Likewise reads, flushes. With ONCE only that one fails. */
+void cut_disk_fail_once(struct blockdev *dev, bool once);
 void cut_disk_fail_writes(struct blockdev *dev, uint64_t nth);
 void cut_disk_fail_reads(struct blockdev *dev, uint64_t nth);
 void cut_disk_fail_flushes(struct blockdev *dev, uint64_t nth);
@@ -38,7 +39,8 @@ void cut_disk_set_read_only(struct blockdev *dev, bool on);
 void cut_disk_set_write_through(
 	struct blockdev *dev); /* no volatile cache: writes are durable when done */
 
-uint64_t cut_disk_nr_writes(struct blockdev *dev); /* since it was opened */
+uint64_t cut_disk_nr_reads(struct blockdev *dev); /* since it was opened */
+uint64_t cut_disk_nr_writes(struct blockdev *dev);
 uint64_t cut_disk_nr_flushes(struct blockdev *dev);
 uint8_t *cut_disk_bytes(struct blockdev *dev); /* as it reads now */
 #endif
