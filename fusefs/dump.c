@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include "bitmap.h"
 #include "cache.h"
 #include "dump.h"
 #include "super.h"
+#include "table.h"
 
 #define NO_PAGE UINT64_MAX
 
@@ -64,7 +64,10 @@ bool dump_seen(struct dump_seen **set, uint64_t n)
 		return true;
 	s->n = n;
 	HASH_ADD(hh, *set, n, sizeof(s->n), s);
-	return false;
+	if (table_has(s))
+		return false;
+	free(s);
+	return true;
 }
 
 void dump_seen_free(struct dump_seen **set)

@@ -9,6 +9,7 @@
  *     next mount's, or fsck's. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <syslog.h>
 #include <utlist.h>
 #include "file.h"
@@ -247,17 +248,28 @@ static int load_one(struct fs_thread *t, uint64_t ino, uint64_t *next)
 }
 
 /* Stops where the list is not sound: what is before that is freed, if the filesystem may still be
- * written. */
-static void load_list(struct fs_thread *t)
+ * written. What could not be read is no such case: new orphans in front of half a list would make
+ * the rest of it forgotten. */
+static int load_list(struct fs_thread *t)
 {
 	uint64_t ino = le64_get(super_of(t->fs)->orphan_head);
 	unsigned nr = 0;
+	int err = 0;
 
-	while (ino != 0 && load_one(t, ino, &ino) == 0)
-		nr++;
+	while (ino != 0 && err == 0) {
+		err = load_one(t, ino, &ino);
+		if (err == 0)
+			nr++;
+	}
+	if (err < 0 && err != -EUCLEAN) {
+		syslog(LOG_ERR, "%s: cannot read the orphan list: %s", t->fs->disk_name,
+			strerror(-err));
+		return err;
+	}
 	if (nr > 0)
 		syslog(LOG_INFO, "%s: freeing %u inodes that were unlinked or cut short",
 			t->fs->disk_name, nr);
+	return 0;
 }
 
 int orphans_create(struct fs *fs)
@@ -275,8 +287,9 @@ int orphans_create(struct fs *fs)
 	err = fs_thread_open(fs, &o->t);
 	if (err < 0)
 		goto destroy;
-	load_list(o->t); /* before the thread is there: this one may use its queue */
-	err = -pthread_create(&o->thread, NULL, orphan_main, o->t);
+	err = load_list(o->t); /* before the thread is there: this one may use its queue */
+	if (err == 0)
+		err = -pthread_create(&o->thread, NULL, orphan_main, o->t);
 	if (err < 0)
 		goto close_thread;
 	o->has_thread = true;

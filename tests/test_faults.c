@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cut_disk.h"
-#include "memfs.h"
+#include "fsck.h"
 
 #define DISK_MIB  24U
 #define BUF_BYTES (FS_IO_MAX + FS_BLOCK_BYTES)
@@ -538,6 +538,16 @@ static void check_promises(struct mount *m, const struct promised *p)
 		EXPECT(find(m, ROOT, "plain") == 0);
 }
 
+static void check_structure(struct blockdev *disk)
+{
+	struct fsck_log log = {.loud = true};
+	struct fsck_result out;
+
+	EXPECT(fsck_run(disk, FSCK_NO, &log, &out) == 0);
+	if (log.nr > 0)
+		fail_run(log.names);
+}
+
 static void check_after(struct blockdev *disk, const struct promised *p)
 {
 	struct fs_ident ident;
@@ -545,11 +555,13 @@ static void check_after(struct blockdev *disk, const struct promised *p)
 
 	EXPECT(fs_identify(disk, &ident) == 0);
 	EXPECT(ident.dirty != p->clean || !p->clean);
+	check_structure(disk); /* what a mount would find, in memory */
 	must_open(&m, disk);
 	check_promises(&m, p);
 	walk_tree(&m);
 	fs_thread_close(m.t);
 	EXPECT(fs_unmount(m.fs) == 0);
+	check_structure(disk);
 }
 
 /* --- sweeps --- */
