@@ -15,7 +15,7 @@ struct inode {
 	uint64_t ino;
 	struct fs *fs;
 	pthread_rwlock_t lock; /* see fs.h; guards all down to the line */
-	uint32_t mode;
+	_Atomic uint32_t mode; /* its type never changes, and may be looked at without the lock */
 	uint32_t nlink;
 	uint32_t uid, gid;
 	uint64_t size;      /* bytes */
