@@ -1,5 +1,5 @@
 # make            the programs, in build/
-# make check      every test, guest included, and lint     make unit | lint | check-fuse | check-guest: a part
+# make check      every test, guest included, and lint     make unit | tsan | lint | check-fuse | check-guest: a part
 # make demo       the main job in a guest                  make bench: figures against the kernel and fuse2fs
 # make install    DESTDIR= PREFIX=                         make uninstall, make clean
 #
