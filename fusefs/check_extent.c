@@ -142,7 +142,7 @@ static int check_inline(struct check_inode *i)
 	}
 	sort(&rs);
 	filter(&rs, P_EXTENT_OVERLAP, 0, LBLK_END);
-	if (rs.dirty || rs.nr != d->fork_count) {
+	if (rs.dirty || rs.nr != d->fork_count || rs.nr == 0) { /* none: that is FORK_NONE */
 		memset(d->fork, 0, sizeof(d->fork));
 		for (unsigned k = 0; k < rs.nr; k++) {
 			struct extent_disk e;
