@@ -74,6 +74,7 @@ $(TOOLS): $(O)/tools/%: $(O)/obj/tests/tools/%.o $(O)/tools.a $(O)/vblkfs.a
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+$(O)/tools/populate $(O)/tools/fieldfuzz: $(O)/obj/tests/walk.o
 $(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(TEST_SHARED) $(DRIVER_SRC) $(FUSEFS_SRC))
 	$(call say,LINK)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)

@@ -449,7 +449,7 @@ static void change_bytes(const struct target *t, const char *change)
 	unsigned at = 0;
 	int n = 0;
 
-	if (sscanf(change, "@%u=%n", &at, &n) != 1 || n == 0 || at >= t->bytes)
+	if (sscanf(change, "@%u=%n", &at, &n) != 1 || n == 0 || t->offset + at >= BLOCK_BYTES)
 		die("%s: no such change", change);
 	put_hex(block + t->offset + at, BLOCK_BYTES - t->offset - at, change + n);
 }

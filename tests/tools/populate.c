@@ -5,6 +5,7 @@
  *	populate groups IMAGE	the same with two groups (1 GiB and a bit, sparse)
  *	populate cut IMAGE	mount an IMAGE of "make", change it, and lose power: three transactions
  *				are in the journal, with revokes, and an orphan is in its list
+ *	populate found IMAGE	mount it, and make a file that is called lost+found
  *	populate verify IMAGE	mount it, read everything, make and remove something, unmount; prints
  *				a line for each file: path, mode, links, owner, size, checksums of
  *				its contents and of its attributes
@@ -24,14 +25,14 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
-#include <isa-l/crc.h>
 #include "disk.h"
+#include "orphan.h"
 #include "vblkfs.h"
+#include "walk.h"
 
-#define THEN      1700000000 /* 2023-11-14 */
-#define MIB       (UINT64_C(1) << 20)
-#define NR_NAMES  400
-#define PATH_MAX_ 4096
+#define THEN     1700000000 /* 2023-11-14 */
+#define MIB      (UINT64_C(1) << 20)
+#define NR_NAMES 120
 
 static const char *image;
 static struct blockdev *dev;
@@ -138,7 +139,7 @@ static void io_done(struct fs_io *io, ssize_t result)
 
 #define PENDING INT64_MIN
 
-static ssize_t transfer(uint64_t ino, uint64_t offset, uint32_t bytes, bool is_write)
+static void write_bytes(uint64_t ino, uint64_t offset, uint32_t bytes)
 {
 	ssize_t result = PENDING;
 	struct fs_io io = {.ino = ino,
@@ -148,19 +149,16 @@ static ssize_t transfer(uint64_t ino, uint64_t offset, uint32_t bytes, bool is_w
 		.done = io_done,
 		.user = &result};
 
-	if (is_write)
-		fs_write(t, &io);
-	else
-		fs_read(t, &io);
+	fs_write(t, &io);
 	while (result == PENDING)
 		blk_wait(fs_thread_queue(t), 1000);
-	return result;
+	must(result, "write", "");
 }
 
 static void write_blocks(uint64_t ino, uint64_t block, uint32_t nr)
 {
 	memset(buf, (int)('a' + ino % 26), (size_t)nr * FS_BLOCK_BYTES);
-	must(transfer(ino, block * FS_BLOCK_BYTES, nr * FS_BLOCK_BYTES, true), "write", "");
+	write_bytes(ino, block * FS_BLOCK_BYTES, nr * FS_BLOCK_BYTES);
 }
 
 static uint64_t file(uint64_t dir, const char *name, const char *contents)
@@ -169,7 +167,7 @@ static uint64_t file(uint64_t dir, const char *name, const char *contents)
 
 	if (contents[0] != '\0') {
 		memcpy(buf, contents, strlen(contents));
-		must(transfer(ino, 0, (uint32_t)strlen(contents), true), "write", name);
+		write_bytes(ino, 0, (uint32_t)strlen(contents));
 	}
 	return ino;
 }
@@ -229,7 +227,7 @@ static void make_files(void)
 static void make_dirs(void)
 {
 	uint64_t dir = mkdir_in(FS_ROOT_INO, "dirs"), many;
-	char name[80];
+	char name[100];
 
 	mkdir_in(dir, "empty");
 	file(mkdir_in(mkdir_in(dir, "a"), "b"), "deep", "deep\n");
@@ -237,7 +235,10 @@ static void make_dirs(void)
 	file(dir, "second", "2\n");
 	many = mkdir_in(dir, "many");
 	for (int i = 0; i < NR_NAMES; i++) {
-		snprintf(name, sizeof(name), "a name that is of some length, number %03d", i);
+		snprintf(name, sizeof(name),
+			"a name so long that a leaf of the directory does not have many, number "
+			"%03d",
+			i);
 		file(many, name, "");
 	}
 }
@@ -316,6 +317,7 @@ static void cut(void)
 	must(fs_sync(t), "sync", "");
 	must(fs_unlink(t, others, "brief"), "unlink", "brief");
 	must(fs_unlink(t, files, "leaf"), "unlink", "leaf");
+	orphans_wait(t); /* "leaf" is freed by another thread */
 	must(fs_sync(t), "sync", "");
 	(void)look_up(files, "one"); /* held: so it becomes an orphan */
 	must(fs_unlink(t, files, "one"), "unlink", "one");
@@ -323,140 +325,32 @@ static void cut(void)
 	_exit(0);
 }
 
+static void found(void)
+{
+	open_disk();
+	mount_it();
+	file(FS_ROOT_INO, "lost+found", "and lost again\n");
+	unmount_it();
+}
+
 /* --- verify --- */
-
-struct found { /* an entry of a directory that is being walked */
-	uint64_t ino;
-	uint32_t mode;
-	struct found *next;
-	char name[];
-};
-
-static bool collect(void *arg, const char *name, const struct fs_attr *attr, uint64_t cookie)
-{
-	struct found **list = arg, *f;
-
-	(void)cookie;
-	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return true;
-	f = malloc(sizeof(*f) + strlen(name) + 1);
-	if (f == NULL)
-		die("no memory");
-	f->ino = attr->ino;
-	f->mode = attr->mode;
-	strcpy(f->name, name);
-	f->next = *list;
-	*list = f;
-	return true;
-}
-
-static uint32_t sum(uint32_t crc, const void *data, size_t bytes)
-{
-	return ~crc32_iscsi((uint8_t *)data, (int)bytes, ~crc);
-}
-
-/* The checksum of what is no hole, and of where that is. */
-static uint32_t read_file(uint64_t ino, uint64_t size, const char *path)
-{
-	uint64_t at = 0;
-	uint32_t crc = 0;
-
-	while (at < size) {
-		uint64_t data;
-		int err = fs_lseek(t, ino, at, SEEK_DATA, &data);
-		ssize_t n;
-
-		if (err == -ENXIO)
-			break;
-		must(err, "seek", path);
-		at = data & ~(uint64_t)(FS_BLOCK_BYTES - 1);
-		n = transfer(ino, at, FS_BLOCK_BYTES, false);
-		must(n, "read", path);
-		if (n == 0)
-			die("%s: ends at %llu of %llu", path, (unsigned long long)at,
-				(unsigned long long)size);
-		crc = sum(sum(crc, &at, sizeof(at)), buf, (size_t)n);
-		at += (uint64_t)n;
-	}
-	return crc;
-}
-
-/* In any order, as they may be moved. */
-static uint32_t read_xattrs(uint64_t ino, const char *path)
-{
-	static char list[1 << 20], value[1 << 16];
-	ssize_t n = fs_listxattr(t, ino, list, sizeof(list));
-	uint32_t all = 0;
-
-	must(n, "list attributes of", path);
-	for (const char *name = list; name < list + n; name += strlen(name) + 1) {
-		ssize_t bytes = fs_getxattr(t, ino, name, value, sizeof(value));
-
-		must(bytes, "read attribute of", path);
-		all += sum(sum(0, name, strlen(name)), value, (size_t)bytes);
-	}
-	return all;
-}
-
-static void read_inode(uint64_t ino, const char *path, struct fs_attr *a)
-{
-	char target[FS_SYMLINK_MAX + 1];
-	uint32_t data = 0, xattrs = 0;
-
-	must(fs_getattr(t, ino, a), "stat", path);
-	if (S_ISREG(a->mode))
-		data = read_file(ino, a->size, path);
-	if (S_ISLNK(a->mode)) {
-		must(fs_readlink(t, ino, target, sizeof(target)), "read link", path);
-		data = sum(0, target, strlen(target));
-	} else {
-		xattrs = read_xattrs(ino, path);
-	}
-	printf("%s\t%o %u %u:%u %llu %08x %08x\n", path, a->mode, a->nlink, a->uid, a->gid,
-		S_ISDIR(a->mode) ? 0ULL : (unsigned long long)a->size, data, xattrs);
-}
-
-static void walk(uint64_t dir, const char *path) /* real recursion */
-{
-	struct found *list = NULL, *next;
-	char below[PATH_MAX_];
-
-	must(fs_readdir(t, dir, 0, false, collect, &list), "list", path);
-	for (struct found *f = list; f != NULL; f = next) {
-		struct fs_attr a;
-
-		next = f->next;
-		if (snprintf(below, sizeof(below), "%s/%s", path, f->name) >= (int)sizeof(below))
-			die("%s: too deep", path);
-		must(fs_lookup(t, dir, f->name, &a), "look up", below);
-		if (a.ino != f->ino || (a.mode & S_IFMT) != (f->mode & S_IFMT))
-			die("%s: readdir and lookup do not agree", below);
-		read_inode(f->ino, below, &a);
-		if (S_ISDIR(a.mode))
-			walk(f->ino, below);
-		fs_forget(t, f->ino, 1);
-		free(f);
-	}
-}
 
 static void verify(void)
 {
-	static const char name[] = "populate verify was here";
-	struct fs_attr a;
+	char err[256];
 
 	open_disk();
 	mount_it();
-	read_inode(FS_ROOT_INO, "/", &a);
-	walk(FS_ROOT_INO, "");
-	file(FS_ROOT_INO, name, "and wrote\n");
-	must(fs_unlink(t, FS_ROOT_INO, name), "unlink", name);
+	if (walk_all(t, dev, stdout, err, sizeof(err)) < 0 ||
+		walk_write(t, dev, err, sizeof(err)) < 0)
+		die("%s", err);
 	unmount_it();
 }
 
 int main(int argc, char **argv)
 {
 	if (argc != 3) {
-		fputs("usage: populate make|groups|cut|verify IMAGE\n", stderr);
+		fputs("usage: populate make|groups|cut|found|verify IMAGE\n", stderr);
 		return 2;
 	}
 	image = argv[2];
@@ -466,6 +360,8 @@ int main(int argc, char **argv)
 		make(1024 * MIB + 16 * MIB, 256 << 10);
 	else if (strcmp(argv[1], "cut") == 0)
 		cut();
+	else if (strcmp(argv[1], "found") == 0)
+		found();
 	else if (strcmp(argv[1], "verify") == 0)
 		verify();
 	else
