@@ -77,13 +77,24 @@ static void print_rings(struct json_object *rings)
 		print_ring(i, json_object_array_get_idx(rings, i));
 }
 
+/* As mounted, or since an error; of the latter the list of mounts knows nothing. */
+static const char *read_only(struct json_object *o)
+{
+	struct json_object *fs;
+
+	if (strcmp(text(o, "read_only"), "true") == 0)
+		return ", read-only";
+	if (json_object_object_get_ex(o, "fs", &fs) && strcmp(text(fs, "read_only"), "true") == 0)
+		return ", read-only since an error: see the system log";
+	return "";
+}
+
 static void print_mount(struct json_object *o)
 {
 	struct json_object *part;
 
 	printf("%s on %s (process %" PRIu64 ", %s%s)\n", text(o, "source"), text(o, "mountpoint"),
-		number(o, "pid"), text(o, "state"),
-		strcmp(text(o, "read_only"), "true") == 0 ? ", read-only" : "");
+		number(o, "pid"), text(o, "state"), read_only(o));
 	if (json_object_object_get_ex(o, "fs", &part))
 		print_fs(part);
 	if (json_object_object_get_ex(o, "rings", &part))

@@ -344,6 +344,9 @@ static int read_in(
 
 	if (err == 0)
 		err = block_verify(t->fs, e->buf.data, e->buf.block, type, owner);
+	else
+		fs_note_io(t->fs, err, "block %llu: read of metadata",
+			(unsigned long long)e->buf.block);
 	pthread_mutex_lock(&s->lock);
 	e->buf.type = type;
 	e->owner = owner;

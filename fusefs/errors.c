@@ -4,6 +4,7 @@
  *  1. fs->shut and fs->dead are set once and never cleared: the mount ends with them.
  *  2. A disk that is damaged all over, and is looked at again and again, fills no log: nothing is
  *     said twice in a row of LOGGED_MAX, nor more than LOG_BURST lines in LOG_WINDOW_S. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,14 +61,14 @@ static unsigned count_line(struct fs *fs, const char *text)
 	return nr;
 }
 
-static void log_damage(struct fs *fs, const char *text)
+static void log_line(struct fs *fs, const char *kind, const char *text)
 {
 	unsigned nr = count_line(fs, text);
 
 	if (nr > 0 && nr <= LOG_BURST)
-		syslog(LOG_ERR, "%s: corrupt: %s", fs->disk_name, text);
+		syslog(LOG_ERR, "%s: %s%s", fs->disk_name, kind, text);
 	if (nr == LOG_BURST)
-		syslog(LOG_ERR, "%s: corrupt: more of it is not logged for %d s", fs->disk_name,
+		syslog(LOG_ERR, "%s: %smore of it is not logged for %d s", fs->disk_name, kind,
 			LOG_WINDOW_S);
 }
 
@@ -82,7 +83,7 @@ void fs_note_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, ap);
 	va_end(ap);
-	log_damage(fs, text);
+	log_line(fs, "corrupt: ", text);
 	atomic_store(&fs->errors_seen, true);
 	if (fs->opts.errors != FS_ERRORS_CONTINUE && shut(fs) && !fs->read_only)
 		syslog(LOG_ERR, "%s: read-only from now on; unmount it and run fsck.vblkfs",
@@ -100,6 +101,22 @@ void fs_note_abort(struct fs *fs, int err, const char *fmt, ...)
 	if (shut(fs))
 		syslog(LOG_ERR, "%s: %s: %s; read-only from now on, what was not synced is lost",
 			fs->disk_name, what, strerror(-err));
+}
+
+void fs_note_io(struct fs *fs, int err, const char *fmt, ...)
+{
+	char text[256];
+	int n;
+	va_list ap;
+
+	if (err != -EIO) /* a lost disk: the driver has said so, for all requests to come */
+		return;
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(text))
+		(void)snprintf(text + n, sizeof(text) - (size_t)n, ": %s", strerror(-err));
+	log_line(fs, "", text);
 }
 
 int fs_may_write(const struct fs *fs)

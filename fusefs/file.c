@@ -351,6 +351,10 @@ static void xfer_finish(struct fs_io *io)
 	if (lost_fresh(xf)) /* before tx_io_end(): now no commit can make the mapping durable */
 		(void)fs_abort(inode->fs, xf->err, "inode %llu: new data lost",
 			(unsigned long long)inode->ino);
+	else if (xf->err < 0)
+		fs_note_io(inode->fs, xf->err, "inode %llu: %s at byte %llu",
+			(unsigned long long)inode->ino, xf->is_write ? "write" : "read",
+			(unsigned long long)io->offset);
 	if (xf->is_write) {
 		unclaim(inode, io, lost_fresh(xf));
 		tx_io_end(xf->t, xf->epoch);

@@ -91,6 +91,8 @@ struct fs_thread {
 /* fs_corrupt(fs, block, fmt, ...): the disk's contents break the format: log it with BLOCK (0:
  * none) and the reason, mark the superblock, follow errors=. Is -EUCLEAN.
  * fs_abort(fs, err, fmt, ...): a write of unknown outcome: log, and go read-only. Is ERR.
+ * fs_note_io(fs, err, fmt, ...): the disk failed one request; whoever asked gets the error, and the
+ * mount goes on: log it.
  * Macros, so that whoever reads the code, the static analyser too, sees what they come to. */
 #define fs_corrupt(...)        (fs_note_corrupt(__VA_ARGS__), -EUCLEAN)
 #define fs_abort(fs, err, ...) (fs_note_abort(fs, err, __VA_ARGS__), (err))
@@ -98,6 +100,7 @@ void fs_note_corrupt(struct fs *fs, uint64_t block, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void fs_note_abort(struct fs *fs, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+void fs_note_io(struct fs *fs, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* 0, -EROFS or -EIO: may this call change something? */
 int fs_may_write(const struct fs *fs);
 

@@ -320,6 +320,34 @@ START_TEST(turning_read_only_is_said_once)
 }
 END_TEST
 
+START_TEST(a_read_that_fails_is_said_once_and_the_mount_goes_on)
+{
+	struct fs_mount_opts opts = {0};
+	struct mkfs_opts mkfs = {.no_discard = true};
+	struct mkfs_geometry geo;
+	char err[128];
+
+	MUST(cut_disk_open(64U << 11, &m.dev) == 0);
+	MUST(mkfs_write(m.dev, &mkfs, &geo, err, sizeof(err)) == 0);
+	MUST(fs_mount(m.dev, &opts, &m.fs) == 0);
+	MUST(fs_thread_open(m.fs, &m.t) == 0);
+	buf = blk_dma_alloc(m.dev, FS_BLOCK_BYTES);
+	file = make("file", S_IFREG | 0644);
+	MUST(do_write() == 0);
+	MUST(fs_sync(m.t) == 0);
+	nr_lines = 0;
+	cut_disk_fail_reads(m.dev, 1);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(do_read(), -EIO);
+	cut_disk_fail_reads(m.dev, 0);
+	ck_assert_uint_eq(nr_lines, 1);
+	ck_assert_ptr_nonnull(strstr(last_line, "read at byte 0: Input/output error"));
+	ck_assert_int_eq(do_read(), 0);
+	ck_assert_int_eq(do_write(), 0);
+	ck_assert_int_eq(unmount(), 0);
+}
+END_TEST
+
 /* --- mounting --- */
 
 #define COPY_BLOCK (GROUP_BLOCKS_DEFAULT + 1U)
@@ -356,6 +384,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, what_was_said_is_not_said_again);
 	tcase_add_test(tc, a_disk_that_is_damaged_all_over_does_not_fill_the_log);
 	tcase_add_test(tc, turning_read_only_is_said_once);
+	tcase_add_test(tc, a_read_that_fails_is_said_once_and_the_mount_goes_on);
 	tcase_add_loop_test(tc, a_damaged_superblock_with_a_good_copy_leads_to_fsck, 0, 2);
 	suite_add_tcase(s, tc);
 	return s;
