@@ -323,6 +323,11 @@ bool checkpoint_is_empty(const struct checkpoint *c)
 	return c->oldest == NULL;
 }
 
+bool checkpoint_is_idle(const struct checkpoint *c)
+{
+	return c->state == IDLE;
+}
+
 uint64_t checkpoint_nr_away(const struct checkpoint *c)
 {
 	return c->nr_away;

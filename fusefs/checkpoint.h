@@ -18,6 +18,7 @@ int checkpoint_find_revokes(struct checkpoint *c, struct tx *tx);
 int checkpoint_add(struct checkpoint *c, struct tx *tx);
 
 bool checkpoint_is_empty(const struct checkpoint *c);
+bool checkpoint_is_idle(const struct checkpoint *c); /* nothing is on its way home */
 /* Is there something to do: because the ring or the cache fills up, or (ALL) because anything is
  * not at home? */
 bool checkpoint_is_due(const struct checkpoint *c, bool all);

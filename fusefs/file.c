@@ -66,6 +66,7 @@ struct __attribute__((may_alias)) xfer {
 	int err;
 	unsigned epoch;
 	bool is_write;
+	bool in_place;  /* nothing but times of the inode changes with it */
 	bool has_fresh; /* under inode->lock for writing, and inode->writes_lock */
 	struct part one;
 };
@@ -258,6 +259,7 @@ static void xfer_init(struct fs_thread *t, struct inode *inode, struct fs_io *io
 	xf->nr_parts = 0;
 	xf->err = 0;
 	xf->is_write = is_write;
+	xf->in_place = false;
 	xf->has_fresh = false;
 }
 
@@ -357,7 +359,10 @@ static void xfer_finish(struct fs_io *io)
 			(unsigned long long)io->offset);
 	if (xf->is_write) {
 		unclaim(inode, io, lost_fresh(xf));
-		tx_io_end(xf->t, xf->epoch);
+		if (xf->in_place)
+			tx_io_end_in_place(xf->t, xf->epoch, inode);
+		else
+			tx_io_end(xf->t, xf->epoch);
 	} else {
 		tx_io_end_read(xf->t, xf->epoch);
 	}
@@ -608,8 +613,10 @@ static int overwrite_build(struct write *w)
 	err = edges_fill(w);
 	if (err == 0)
 		err = xfer_reserve(xfer_of(w->io), w->plan.nr);
-	if (err == 0)
+	if (err == 0) {
+		xfer_of(w->io)->in_place = true;
 		xfer_build(w->io, &w->plan, w->base, w->first);
+	}
 	return err;
 }
 
@@ -749,6 +756,7 @@ static int round_change(struct write *w)
 	inode->ctime = inode->mtime;
 	if (times_only)
 		tx_times_only(&w->h);
+	xfer_of(w->io)->in_place = times_only;
 	err = inode_update(&w->h, inode, times_only);
 	w->broken = err < 0;
 	return err;
@@ -963,8 +971,7 @@ void fs_fsync(struct fs_thread *t, uint64_t ino, bool datasync, struct fs_sync *
 	/* Entries of a directory change with its times: they are its data. */
 	sequence = datasync && S_ISREG(inode->mode) ? inode->synced_seq_needed : inode->changed_seq;
 	pthread_rwlock_unlock(&inode->lock);
-	inode_put(t, inode);
-	tx_sync(t, sequence, s);
+	tx_sync(t, sequence, inode, s);
 }
 
 int fs_sync(struct fs_thread *t)

@@ -4,8 +4,8 @@
  *  1. There is at most one struct inode of a number in the tables. It is read from its slot under
  *     the table block's buf->lock, so it is never older than the slot.
  *  2. A struct inode is dropped from memory only with refs and nlookup 0, off the orphan list, and
- *     with its last change durable: what fsync has to wait for is known of every inode that has
- *     anything to wait for.
+ *     with its last change and its last write durable: what fsync has to wait for, and to tell, is
+ *     known of every inode that has anything of that.
  *  3. An inode without links is on the orphan list, on the disk and in memory.
  *  4. Its slot is cleared, and it has left the tables, before its number can be handed out again.
  *  5. The bytes of orphan_next in a slot are orphan.c's; inode_update() leaves them alone. */
@@ -104,6 +104,21 @@ void inodes_destroy(struct fs *fs)
 	}
 	free(fs->inodes);
 	fs->inodes = NULL;
+}
+
+void inodes_note_lost(struct fs *fs)
+{
+	struct inode *inode, *tmp;
+
+	for (unsigned i = 0; i < NR_SHARDS; i++) {
+		struct shard *s = &fs->inodes->shard[i];
+
+		pthread_mutex_lock(&s->lock);
+		HASH_ITER (hh, s->table, inode, tmp)
+			if (!tx_is_flushed(fs, atomic_load(&inode->written_at)))
+				atomic_store(&inode->write_lost, true);
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 void inode_now(struct timespec *out)
@@ -432,7 +447,9 @@ static void lru_remove(struct shard *s, struct inode *inode)
 
 static bool may_drop(const struct inode *inode)
 {
-	return inode->changed_seq <= tx_committed(inode->fs); /* invariant 2 */
+	return inode->changed_seq <= tx_committed(inode->fs) && /* invariant 2 */
+	       tx_is_flushed(inode->fs, atomic_load(&inode->written_at)) &&
+	       !atomic_load(&inode->write_lost);
 }
 
 /* Drop the oldest that may go, if there are too many. Those that may not yet are looked at again

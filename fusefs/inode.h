@@ -42,8 +42,10 @@ struct inode {
 	uint64_t synced_seq_needed; /* of the last change that fdatasync wants */
 	uint64_t alloc_goal;        /* where the next block of data would best be */
 	/* --- */
-	pthread_mutex_t writes_lock; /* leaf */
-	struct fs_io *writes;        /* file.c: those in flight */
+	atomic_uint_fast64_t written_at; /* tx.c: the FLUSH that covers the last write in place */
+	atomic_bool write_lost;          /* the next fsync must say so */
+	pthread_mutex_t writes_lock;     /* leaf */
+	struct fs_io *writes;            /* file.c: those in flight */
 	bool broken; /* under writes_lock; file.c: blocks are mapped whose contents never got there */
 	struct inode *orphan_prev, *orphan_next; /* under fs->orphan_lock; utlist's DL_ */
 	atomic_uint_fast64_t nlookup;
@@ -57,6 +59,7 @@ struct inode {
 
 int inodes_create(struct fs *fs);
 void inodes_destroy(struct fs *fs);
+void inodes_note_lost(struct fs *fs); /* a FLUSH failed: whose writes needed it? Any thread */
 
 /* Find or read. -ESTALE: free or never used. *OUT: inode_put(). */
 int inode_get(struct fs_thread *t, uint64_t ino, struct inode **out);

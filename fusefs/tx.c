@@ -16,7 +16,10 @@
  *  5. Whatever was written and completed before a flush round began is durable when the round ends:
  *     a round takes data_unflushed back before it submits its FLUSH, and tx_io_end() sets it before
  *     it counts down.
- *  6. Once fs->shut is set nothing is written any more, and everyone who waits is told -EIO. */
+ *  6. Once fs->shut is set nothing is written any more, and everyone who waits is told -EIO.
+ *  7. FLUSHes are numbered from 1. A file written in place is stamped with the number of the one
+ *     that covers it; it is durable when that or a later one was done (flushes_ok). When one fails,
+ *     the files whose stamps are higher than flushes_ok are told so by their next fsync. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +56,8 @@ struct txs {
 	atomic_uint epoch; /* its lowest bit counts */
 	atomic_bool epoch_awaited;
 	atomic_bool data_unflushed;
+	atomic_bool new_data_unflushed; /* and some of it is shown by metadata not yet committed */
+	atomic_uint_fast64_t flushes_begun, flushes_ok; /* invariant 7 */
 	atomic_bool data_watched; /* it will be flushed in time, though nobody syncs */
 
 	pthread_t thread;     /* the rest: the commit thread's */
@@ -441,14 +446,27 @@ void tx_io_end_read(struct fs_thread *t, unsigned epoch)
 		blk_wake(txs->q);
 }
 
-void tx_io_end(struct fs_thread *t, unsigned epoch)
+void tx_io_end_in_place(struct fs_thread *t, unsigned epoch, struct inode *inode)
 {
 	struct txs *txs = t->fs->txs;
 
+	if (inode != NULL)
+		atomic_store(&inode->written_at, atomic_load(&txs->flushes_begun) + 1);
 	atomic_store(&txs->data_unflushed, true); /* first: invariant 5 */
 	if (!atomic_load(&txs->data_watched) && !atomic_exchange(&txs->data_watched, true))
 		blk_wake(txs->q); /* to look at the clock from now on */
 	tx_io_end_read(t, epoch);
+}
+
+void tx_io_end(struct fs_thread *t, unsigned epoch)
+{
+	atomic_store(&t->fs->txs->new_data_unflushed, true);
+	tx_io_end_in_place(t, epoch, NULL);
+}
+
+bool tx_is_flushed(const struct fs *fs, uint64_t stamp)
+{
+	return stamp <= atomic_load(&fs->txs->flushes_ok);
 }
 
 static bool epoch_drained(struct txs *txs, unsigned epoch)
@@ -476,16 +494,31 @@ static void drain_epoch(struct txs *txs, unsigned epoch)
 	atomic_store(&txs->epoch_awaited, false);
 }
 
-static int flush(struct txs *txs)
+/* After an error nothing that was written since the last FLUSH is known to be there. */
+static int try_flush(struct txs *txs)
 {
+	uint64_t number = atomic_fetch_add(&txs->flushes_begun, 1) + 1;
+	bool new_data = atomic_exchange(&txs->new_data_unflushed, false);
 	int err;
 
 	atomic_store(&txs->data_unflushed, false); /* before the FLUSH: invariant 5 */
 	err = cache_flush(txs->fs, txs->q);
-	if (err < 0)
-		return fs_abort(txs->fs, err, "flush");
-	checkpoint_flushed(txs->checkpoint);
-	return 0;
+	if (err == 0) {
+		atomic_store(&txs->flushes_ok, number);
+		checkpoint_flushed(txs->checkpoint);
+		return 0;
+	}
+	if (new_data)
+		atomic_store(&txs->new_data_unflushed, true);
+	atomic_store(&txs->data_unflushed, true);
+	return err;
+}
+
+static int flush(struct txs *txs)
+{
+	int err = try_flush(txs);
+
+	return err < 0 ? fs_abort(txs->fs, err, "flush") : 0;
 }
 
 /* --- sync --- */
@@ -500,16 +533,28 @@ static uint64_t sync_target(const struct txs *txs, uint64_t sequence)
 							       : txs->closed;
 }
 
-void tx_sync(struct fs_thread *t, uint64_t sequence, struct fs_sync *s)
+/* Once for each loss, to whoever asks first. */
+static int inode_result(struct inode *inode, int err)
+{
+	if (inode == NULL)
+		return err;
+	if (atomic_exchange(&inode->write_lost, false))
+		err = -EIO;
+	inode_put_io(inode);
+	return err;
+}
+
+void tx_sync(struct fs_thread *t, uint64_t sequence, struct inode *inode, struct fs_sync *s)
 {
 	struct fs *fs = t->fs;
 	struct txs *txs = fs->txs;
 
 	if (fs->read_only || atomic_load(&fs->shut)) {
-		s->done(s, fs->read_only ? 0 : -EIO);
+		s->done(s, inode_result(inode, fs->read_only ? 0 : -EIO));
 		return;
 	}
 	s->next = NULL;
+	s->priv[1] = (uintptr_t)inode;
 	pthread_mutex_lock(&txs->lock);
 	s->priv[0] = sync_target(txs, sequence);
 	*txs->last_sync = s;
@@ -543,7 +588,7 @@ int tx_sync_wait(struct fs_thread *t, uint64_t sequence)
 	struct txs *txs = t->fs->txs;
 	struct sync_waiter w = {.s.done = sync_waited, .txs = txs, .q = t->q};
 
-	tx_sync(t, sequence, &w.s);
+	tx_sync(t, sequence, NULL, &w.s);
 	pthread_mutex_lock(&txs->lock);
 	while (!w.done)
 		wait_change(txs, t);
@@ -571,7 +616,7 @@ static void finish_syncs(struct fs_sync *s, int err)
 	while (s != NULL) {
 		struct fs_sync *next = s->next;
 
-		s->done(s, err);
+		s->done(s, inode_result((struct inode *)(uintptr_t)s->priv[1], err));
 		s = next;
 	}
 }
@@ -759,11 +804,26 @@ static int commit(struct txs *txs)
 	return err;
 }
 
-/* Only file data is to be made durable. */
+/* Only file data is to be made durable. When that fails, and neither contents that a later commit
+ * would show nor blocks on their way home may be lost with it, it is a matter of the files that
+ * were written. */
 static int flush_round(struct txs *txs)
 {
+	int err;
+
 	drain_epoch(txs, turn_epoch(txs));
-	return atomic_load(&txs->data_unflushed) ? flush(txs) : 0;
+	if (!atomic_load(&txs->data_unflushed))
+		return 0;
+	err = try_flush(txs);
+	if (err == 0)
+		return 0;
+	if (atomic_load(&txs->new_data_unflushed) || !checkpoint_is_idle(txs->checkpoint))
+		return fs_abort(txs->fs, err, "flush");
+	syslog(LOG_ERR,
+		"%s: flush: %s; files written since the last one say so at their next fsync",
+		txs->fs->disk_name, strerror(-err));
+	inodes_note_lost(txs->fs);
+	return err;
 }
 
 /* What was overwritten in place is in no transaction: a commit may never come. */

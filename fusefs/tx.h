@@ -71,7 +71,10 @@ int tx_freed(struct tx_handle *h, uint64_t start, uint32_t nr_blocks, bool metad
 
 /* Durable up to SEQUENCE (UINT64_MAX: all that runs now), file data written before the call
  * included; s->done() then. Asynchronous. */
-void tx_sync(struct fs_thread *t, uint64_t sequence, struct fs_sync *s);
+struct inode;
+/* INODE, unless NULL: -EIO if a write to it was lost since it was asked last; its reference becomes
+ * tx.c's. */
+void tx_sync(struct fs_thread *t, uint64_t sequence, struct inode *inode, struct fs_sync *s);
 int tx_sync_wait(struct fs_thread *t, uint64_t sequence); /* polls the queue meanwhile */
 
 /* Count one transfer of file data, from before it is submitted; tx_io_end() on the same thread,
@@ -81,6 +84,11 @@ void tx_thread_add(struct fs_thread *t);
 void tx_thread_remove(struct fs_thread *t);
 unsigned tx_io_begin(struct fs_thread *t);
 void tx_io_end(struct fs_thread *t, unsigned epoch);
+
+/* The transfer wrote over blocks that INODE had, within its size: should the FLUSH for it fail, only
+ * that file is concerned. tx_io_end() always serves, and then takes the mount with it. */
+void tx_io_end_in_place(struct fs_thread *t, unsigned epoch, struct inode *inode);
+bool tx_is_flushed(const struct fs *fs, uint64_t stamp); /* inode->written_at */
 
 /* The transfer was a read: nothing that a commit would have to flush. tx_io_end() always serves,
  * and may cost a FLUSH. */

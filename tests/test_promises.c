@@ -756,6 +756,64 @@ START_TEST(
 }
 END_TEST
 
+/* Each file that was written since the last FLUSH says so, once, and no other does. */
+START_TEST(promise_11_a_lost_flush_is_told_once_for_each_file_that_was_overwritten)
+{
+	uint64_t a = make_file("a"), b = make_file("b"), c = make_file("c");
+
+	write_bytes(a, 0, DATA_BYTES, 1);
+	write_bytes(b, 0, DATA_BYTES, 1);
+	write_bytes(c, 0, DATA_BYTES, 1);
+	MUST(fs_sync(here.t) == 0);
+	write_bytes(a, 0, DATA_BYTES, 2);
+	write_bytes(b, 0, DATA_BYTES, 2);
+	cut_disk_fail_once(here.disk, true);
+	cut_disk_fail_flushes(here.disk, 1);
+	ck_assert_int_eq(sync_file(a, true), -EIO);
+	ck_assert_int_eq(sync_file(a, true), 0);
+	ck_assert_int_eq(sync_file(c, true), 0);
+	ck_assert_int_eq(sync_file(b, true), -EIO);
+	ck_assert_int_eq(sync_file(b, true), 0);
+	write_bytes(b, 0, DATA_BYTES, 3);
+	ck_assert_int_eq(sync_file(b, false), 0);
+	(void)make_file("d"); /* the mount goes on */
+	ck_assert_int_eq(fs_sync(here.t), 0);
+}
+END_TEST
+
+/* New contents may be lost with that FLUSH: their blocks must not be shown, so nothing is committed
+ * any more. */
+START_TEST(promise_11_a_lost_flush_of_new_data_ends_all_changes) /* looped: how it is new */
+{
+	uint64_t a = make_file("a"), b = make_file("b");
+	struct fs_attr attr;
+	struct place p;
+
+	write_bytes(a, 0, DATA_BYTES, 1);
+	write_bytes(b, 0, DATA_BYTES, 1);
+	MUST(fs_sync(here.t) == 0);
+	write_bytes(a, 0, DATA_BYTES, 2);
+	if (_i == 0)
+		write_bytes(b, 1U << 20, 100, 2);
+	else if (_i == 1)
+		write_bytes(b, DATA_BYTES, 100, 2); /* in a block that it has */
+	else
+		MUST(fs_setattr(here.t, b,
+			     &(struct fs_setattr){.valid = FS_SET_SIZE, .size = DATA_BYTES + 50},
+			     &attr) == 0); /* zeros are written there */
+	cut_disk_fail_once(here.disk, true);
+	cut_disk_fail_flushes(here.disk, 1);
+	ck_assert_int_eq(sync_file(a, true), -EIO);
+	ck_assert_int_eq(sync_file(a, true), -EIO);
+	ck_assert_int_eq(sync_file(b, true), -EIO);
+	ck_assert_int_eq(fs_unlink(here.t, ROOT, "a"), -EROFS);
+	p = cut_now();
+	MUST(fs_getattr(p.t, b, &attr) == 0);
+	MUST(attr.size == DATA_BYTES);
+	leave(&p);
+}
+END_TEST
+
 /* --- 12: the end --- */
 
 START_TEST(promise_12_after_an_unmount_all_is_there_and_nothing_is_to_be_recovered)
@@ -800,6 +858,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, promise_9_what_was_written_is_there_when_what_was_done_later_is);
 	tcase_add_test(tc, promise_10_a_file_that_is_appended_to_ends_where_its_data_does);
 	tcase_add_loop_test(tc, promise_11_fsync_fails_when_the_disk_did_not_take_the_data, 0, 2);
+	tcase_add_test(tc, promise_11_a_lost_flush_is_told_once_for_each_file_that_was_overwritten);
+	tcase_add_loop_test(tc, promise_11_a_lost_flush_of_new_data_ends_all_changes, 0, 3);
 	tcase_add_test(tc, promise_12_after_an_unmount_all_is_there_and_nothing_is_to_be_recovered);
 	suite_add_tcase(s, tc);
 	return s;

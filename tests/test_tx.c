@@ -242,7 +242,7 @@ START_TEST(sync_waits_for_transfers_that_began_before_it)
 
 	if (_i == 1)
 		ck_assert_int_eq(world_set(&w, 0, 1), 0);
-	tx_sync(w.t, UINT64_MAX, &a.s);
+	tx_sync(w.t, UINT64_MAX, NULL, &a.s);
 	sleep_ms(30);
 	ck_assert(!atomic_load(&a.done));
 	tx_io_end(w.t, epoch);
@@ -257,7 +257,7 @@ START_TEST(sync_does_not_wait_for_transfers_that_began_after_it)
 	unsigned first = tx_io_begin(w.t);
 	unsigned second;
 
-	tx_sync(w.t, UINT64_MAX, &a.s);
+	tx_sync(w.t, UINT64_MAX, NULL, &a.s);
 	do { /* until the commit thread has turned the epoch */
 		sleep_ms(1);
 		second = tx_io_begin(w.t);
@@ -329,7 +329,7 @@ START_TEST(a_change_after_the_close_is_not_in_the_commit)
 	tx_end(&h);
 	ck_assert_int_eq(cache_get(w.t, w.block[0], BT_SYMLINK, WORLD_OWNER, &first), 0);
 	pthread_mutex_lock(&first->join_lock); /* the commit thread comes as far as here */
-	tx_sync(w.t, UINT64_MAX, &a.s);
+	tx_sync(w.t, UINT64_MAX, NULL, &a.s);
 	do {
 		ck_assert_int_eq(tx_begin(w.t, 1, 0, &h), 0);
 		if (tx_sequence(&h) == sequence)
@@ -358,7 +358,7 @@ static void commit_and_begin(struct tx_handle *h, struct buf *held, struct async
 	world_put(h, &w, 0, sequence); /* block 0 is HELD */
 	tx_end(h);
 	pthread_mutex_lock(&held->join_lock); /* the commit comes as far as here */
-	tx_sync(w.t, UINT64_MAX, &a->s);
+	tx_sync(w.t, UINT64_MAX, NULL, &a->s);
 	do {
 		ck_assert_int_eq(tx_begin(w.t, WORLD_BLOCKS, 0, h), 0);
 		if (tx_sequence(h) == sequence)
@@ -552,7 +552,7 @@ START_TEST(who_waits_when_the_mount_is_shut_is_told)
 
 	ck_assert_int_eq(world_set(&w, 0, 1), 0);
 	(void)fs_abort(w.fs, -EIO, "a test");
-	tx_sync(w.t, UINT64_MAX, &a.s);
+	tx_sync(w.t, UINT64_MAX, NULL, &a.s);
 	await(&a);
 	ck_assert_int_eq(a.err, -EIO);
 	ck_assert_int_eq(tx_begin(w.t, 1, 0, &h), -EROFS);
