@@ -23,7 +23,7 @@ BASE := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVBLKFS_VERSION='"$(VER
 	-Iinclude -pthread -MMD -MP $(WARN)
 SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DHW_MODEL
 
-PROGRAMS := vblkfs mkfs.vblkfs vblkctl
+PROGRAMS := vblkfs mkfs.vblkfs fsck.vblkfs vblkctl
 FUSE_SRC := fusefs/ops.c fusefs/session.c
 DRIVER_SRC := $(sort $(wildcard driver/*.c))
 FUSEFS_SRC := $(filter-out $(FUSE_SRC),$(sort $(wildcard fusefs/*.c)))

@@ -124,6 +124,10 @@ int check_group_header(struct check *c, uint32_t group)
 		g->ready = le32_get(d->inodes_ready);
 		err = check_ready(c, group, d, page2);
 	}
+	if (group == 0 && g->ready == 0) { /* it has the root directory, or should */
+		g->ready = INODES_PER_BLOCK;
+		g->remade = true;
+	}
 	chk_page_put(c, page2);
 	chk_page_put(c, page);
 	return err;

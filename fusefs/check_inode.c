@@ -485,8 +485,6 @@ static int check_root(struct check *c)
 	struct inode_disk *d;
 	int err;
 
-	if (c->group[0].ready == 0)
-		return chk_fail(c, -EUCLEAN, "the inode table has no block at all");
 	if ((*chk_ino(c, FS_ROOT_INO) & (INO_TYPE | INO_USED)) == (DT_DIR | INO_USED))
 		return 0;
 	if (!chk_fix(c, P_ROOT_MISSING, &(struct problem_at){.ino = FS_ROOT_INO}))

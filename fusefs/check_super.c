@@ -263,6 +263,8 @@ int check_super_home(struct check *c)
 
 	if (err == 0)
 		err = check_features(c);
+	if (err == 0)
+		fill_result(c);
 	if (err == 0 && (le32_get(c->sb.state) & STATE_ERRORS) && !c->super_bad)
 		c->super_bad = chk_fix(c, P_SUPER_ERRORS, &(struct problem_at){0});
 	for (uint64_t g = 1; g < c->fs.nr_groups && err == 0; g *= 2)

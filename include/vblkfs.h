@@ -228,7 +228,7 @@ struct fsck_problem {
 	uint64_t ino, block;  /* where; 0: says nothing */
 	bool fixable, preen;
 };
-struct fsck_opts { /* all zero: report only, and only if the filesystem is not clean */
+struct fsck_opts { /* all zero: report only, and nothing of a filesystem that is clean */
 	enum fsck_mode mode;
 	bool force; /* even if it is marked clean */
 	uint64_t
@@ -245,7 +245,7 @@ struct fsck_opts { /* all zero: report only, and only if the filesystem is not c
 #define FSCK_PASSES 5U
 struct fsck_result {
 	uint64_t nr_problems, nr_fixed, nr_left;
-	bool was_clean;        /* so it was not looked at: no force */
+	bool was_clean; /* or had only its journal to replay: no force, so no pass was made */
 	bool journal_replayed; /* there was something to replay */
 	bool needs_hand;       /* FSCK_PREEN met a problem that is not for it */
 	bool stopped;          /* FSCK_ASK: -1 was the answer */

@@ -81,13 +81,14 @@ $(O)/tidy/%.ok: %.c .clang-tidy $(wildcard include/*.h driver/*.h fusefs/*.h cmd
 	@touch $@
 
 # mount(8) and fsck(8) look for helpers in /sbin; mount.fuse3 looks for vblkfs in PATH.
-INSTALLED = $(DESTDIR)$(SBINDIR)/vblkfs $(DESTDIR)$(SBINDIR)/mkfs.vblkfs $(DESTDIR)$(SBINDIR)/vblkctl \
-	$(DESTDIR)$(SBINDIR)/mount.fuse.vblkfs $(DESTDIR)$(SBINDIR)/umount.fuse.vblkfs
+LINKS := mount.fuse.vblkfs:vblkfs umount.fuse.vblkfs:vblkfs fsck.fuse.vblkfs:fsck.vblkfs
+link_name = $(firstword $(subst :, ,$(1)))
+INSTALLED = $(PROGRAMS:%=$(DESTDIR)$(SBINDIR)/%) \
+	$(foreach l,$(LINKS),$(DESTDIR)$(SBINDIR)/$(call link_name,$(l)))
 install: all
 	install -d $(DESTDIR)$(SBINDIR)
 	install -m 755 $(PROGRAMS:%=$(O)/%) $(DESTDIR)$(SBINDIR)/
-	ln -sf vblkfs $(DESTDIR)$(SBINDIR)/mount.fuse.vblkfs
-	ln -sf vblkfs $(DESTDIR)$(SBINDIR)/umount.fuse.vblkfs
+	for l in $(LINKS); do ln -sf "$${l#*:}" "$(DESTDIR)$(SBINDIR)/$${l%:*}"; done
 	for m in $(MAN_PAGES); do d=$(DESTDIR)$(MANDIR)/man$${m##*.}; install -d $$d; install -m 644 $$m $$d/; done
 uninstall:
 	rm -f $(INSTALLED)
