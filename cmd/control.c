@@ -4,7 +4,7 @@
  * until control_close().
  *
  * Invariants
- *  1. .stat is called under .lock only, and not after control_unmounting(): what it reads may be
+ *  1. .fn is called under .lock only, and not after control_unmounting(): what it reads may be
  *     gone then.
  *  2. The socket is removed before the last clients are answered: whoever could connect gets an
  *     answer. */
@@ -28,7 +28,7 @@
 #define CLIENTS_MAX  32
 #define LINE_BYTES   64
 #define ANSWER_MS    5000 /* a daemon answers at once, or something is wrong */
-#define ANSWER_BYTES 65536
+#define ANSWER_BYTES (512 << 10)
 
 struct client {
 	int fd;
@@ -41,7 +41,7 @@ struct control {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	struct json_object *hello; /* under lock */
-	control_stat_fn stat;      /* under lock; NULL: unmounting */
+	control_fn fn;             /* under lock; NULL: unmounting */
 	void *arg;
 	int listen_fd;
 	int wake_fd; /* readable: end */
@@ -71,19 +71,24 @@ static void send_error(int fd, const char *text)
 	json_object_put(o);
 }
 
-static void send_state(struct control *c, int fd, bool figures)
+/* The state of the mount, and to a LINE what is asked for. */
+static void send_state(struct control *c, int fd, const char *line)
 {
 	struct json_object *o = NULL;
+	bool known = true;
 
 	pthread_mutex_lock(&c->lock);
 	if (json_object_deep_copy(c->hello, &o, NULL) == 0) {
 		json_object_object_add(o, "state",
-			json_object_new_string(c->stat != NULL ? "mounted" : "unmounting"));
-		if (figures && c->stat != NULL)
-			c->stat(c->arg, o);
+			json_object_new_string(c->fn != NULL ? "mounted" : "unmounting"));
+		if (line != NULL && c->fn != NULL)
+			known = c->fn(c->arg, line, o);
 	}
 	pthread_mutex_unlock(&c->lock);
-	send_json(fd, o);
+	if (known)
+		send_json(fd, o);
+	else
+		send_error(fd, "unknown request");
 	json_object_put(o);
 }
 
@@ -93,11 +98,9 @@ static bool obey(struct control *c, struct client *cl)
 	if (strcmp(cl->line, "wait") == 0)
 		return cl->waiting = true;
 	if (strcmp(cl->line, "hello") == 0)
-		send_state(c, cl->fd, false);
-	else if (strcmp(cl->line, "stat") == 0)
-		send_state(c, cl->fd, true);
+		send_state(c, cl->fd, NULL);
 	else
-		send_error(cl->fd, "unknown request");
+		send_state(c, cl->fd, cl->line);
 	return false;
 }
 
@@ -203,7 +206,7 @@ static void control_free(struct control *c)
 	free(c);
 }
 
-int control_open(struct json_object *hello, control_stat_fn stat, void *arg, struct control **out)
+int control_open(struct json_object *hello, control_fn fn, void *arg, struct control **out)
 {
 	struct control *c;
 	int err;
@@ -215,7 +218,7 @@ int control_open(struct json_object *hello, control_stat_fn stat, void *arg, str
 	}
 	pthread_mutex_init(&c->lock, NULL);
 	c->hello = hello;
-	c->stat = stat;
+	c->fn = fn;
 	c->arg = arg;
 	c->listen_fd = -1;
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -233,7 +236,7 @@ int control_open(struct json_object *hello, control_stat_fn stat, void *arg, str
 void control_unmounting(struct control *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->stat = NULL;
+	c->fn = NULL;
 	pthread_mutex_unlock(&c->lock);
 }
 

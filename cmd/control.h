@@ -2,8 +2,8 @@
  *
  * A client sends one line and gets one line of JSON:
  *	hello	which mount: pid, source, mountpoint, dev ("0:45"), uuid, label, read_only, state ("mounted", "unmounting")
- *	stat	the same, and figures
  *	wait	once the disk is closed: {"result": "clean"}, or {"result": "failed", "error": TEXT}
+ *	others	the same as hello, and what the daemon's control_fn adds; {"error": TEXT} where it knows no such request
  * Errors are negative errnos. */
 #ifndef VBLKFS_CONTROL_H
 #define VBLKFS_CONTROL_H
@@ -16,12 +16,12 @@ struct control;
 
 /* ---- the daemon's side ---- */
 
-typedef void (*control_stat_fn)(
-	void *arg, struct json_object *out); /* adds figures; on control's own thread */
+/* Answers LINE by adding to OUT, on control's own thread; false: what is this? */
+typedef bool (*control_fn)(void *arg, const char *line, struct json_object *out);
 
 /* HELLO becomes control's. */
-int control_open(struct json_object *hello, control_stat_fn stat, void *arg, struct control **out);
-void control_unmounting(struct control *c);     /* STAT is called no more */
+int control_open(struct json_object *hello, control_fn fn, void *arg, struct control **out);
+void control_unmounting(struct control *c);     /* FN is called no more */
 void control_close(struct control *c, int err); /* answers "wait"; NULL: nothing */
 
 /* ---- the clients' side ---- */

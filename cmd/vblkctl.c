@@ -10,19 +10,22 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct verb_args *a);
 	int min_args, max_args;
-	bool takes_force;
+	bool takes_force, takes_watch;
 	const char *synopsis;
 	const char *what;
 } verbs[] = {
-	{"list", verb_list, 0, 0, false, "list [--json]",
+	{"list", verb_list, 0, 0, false, false, "list [--json]",
 		"the virtio disks, their drivers, and who uses them"},
-	{"bind", verb_bind, 1, 1, true, "bind [--force] [--json] ADDRESS",
+	{"bind", verb_bind, 1, 1, true, false, "bind [--force] [--json] ADDRESS",
 		"give a disk to uio_pci_generic, for vblkfs to drive"},
-	{"unbind", verb_unbind, 1, 1, false, "unbind [--json] ADDRESS",
+	{"unbind", verb_unbind, 1, 1, false, false, "unbind [--json] ADDRESS",
 		"give it back to the kernel's driver"},
-	{"stat", verb_stat, 0, 1, false, "stat [--json] [ADDRESS | DIRECTORY]",
+	{"stat", verb_stat, 0, 1, false, true,
+		"stat [--json] [--watch[=SECONDS]] [--count=N] [ADDRESS | DIRECTORY]",
 		"live figures of one mount, or of all"},
-	{"dump", verb_dump, 1, 4, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
+	{"info", verb_info, 1, 1, false, false, "info [--json] ADDRESS | SOURCE | DIRECTORY",
+		"what a disk is and can: features, limits, rings"},
+	{"dump", verb_dump, 1, 4, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -84,25 +87,58 @@ const char *human_bytes(unsigned long long bytes, char *out, unsigned len)
 	return out;
 }
 
+/* A positive number, not after which there is anything. */
+static bool parse_number(const char *text, double max, double *out)
+{
+	char *end;
+
+	*out = strtod(text, &end);
+	return end != text && *end == '\0' && *out > 0 && *out <= max;
+}
+
+/* 0, or the exit status plus 1. */
+static int parse_option(const struct verb *verb, struct verb_args *a, int c)
+{
+	double n = 1;
+
+	switch (c) {
+	case 'j':
+		a->json = true;
+		return 0;
+	case 'h':
+		return help() + 1;
+	case 'f':
+		a->force = true;
+		return verb->takes_force ? 0
+					 : bad_usage("no --force for this verb", verb->name) + 1;
+	case 'w':
+	case 'n':
+		if (!verb->takes_watch)
+			return bad_usage("no --watch for this verb", verb->name) + 1;
+		if (optarg != NULL && !parse_number(optarg, 86400, &n))
+			return bad_usage("not a number from 0 to 86400", optarg) + 1;
+		if (c == 'w')
+			a->watch_s = n;
+		else
+			a->count = (unsigned)n;
+		return 0;
+	default:
+		return bad_usage("see the usage", NULL) + 1;
+	}
+}
+
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
+		{0}};
 	struct verb_args a = {0};
-	int c;
+	int c, res;
 
-	while ((c = getopt_long(argc, argv, "jfh", options, NULL)) != -1) {
-		if (c == 'j')
-			a.json = true;
-		else if (c == 'f' && verb->takes_force)
-			a.force = true;
-		else if (c == 'h')
-			return help();
-		else if (c == 'f')
-			return bad_usage("no --force for this verb", verb->name);
-		else
-			return bad_usage("see the usage", NULL);
-	}
+	while ((c = getopt_long(argc, argv, "jfhw::n:", options, NULL)) != -1)
+		if ((res = parse_option(verb, &a, c)) != 0)
+			return res - 1;
 	a.argc = argc - optind;
 	a.argv = argv + optind;
 	if (a.argc < verb->min_args)

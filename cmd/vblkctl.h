@@ -3,6 +3,8 @@
 #ifndef VBLKFS_VBLKCTL_H
 #define VBLKFS_VBLKCTL_H
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 struct json_object;
 
@@ -11,7 +13,9 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct verb_args {
 	bool json;
 	bool force;
-	int argc; /* what is left: addresses, mount points */
+	double watch_s; /* 0: once */
+	unsigned count; /* of intervals; 0: until interrupted */
+	int argc;       /* what is left: addresses, mount points */
 	char **argv;
 };
 
@@ -20,6 +24,21 @@ int verb_bind(const struct verb_args *a);
 int verb_unbind(const struct verb_args *a);
 int verb_stat(const struct verb_args *a);
 int verb_dump(const struct verb_args *a);
+int verb_info(const struct verb_args *a);
+
+/* vblkctl_stat.c: what others need of it */
+uint64_t json_number(struct json_object *o, const char *key);  /* 0 where there is none */
+const char *json_text(struct json_object *o, const char *key); /* "" likewise */
+/* The daemon that serves TARGET: a directory on the mount, or the source as it was given to mount.
+ */
+int find_daemon(const char *target, pid_t *pid);
+/* Ask it LINE; on failure the reason was printed. */
+struct json_object *ask_daemon(const char *target, pid_t pid, const char *line);
+/* The mounts' figures now: of TARGET, or (NULL) of all. NULL: failed, the reason was printed. */
+struct json_object *collect_figures(const char *target);
+
+/* vblkctl_watch.c: figures by interval, until interrupted or a->count is reached. */
+int watch_figures(const struct verb_args *a);
 
 /* Print O as one JSON document on standard output, and free it. */
 int print_json(struct json_object *o);

@@ -10,16 +10,17 @@
 #include <sys/sysmacros.h>
 #include "control.h"
 #include "disk.h"
+#include "disk_json.h"
 #include "vblkctl.h"
 
-static uint64_t number(struct json_object *o, const char *key)
+uint64_t json_number(struct json_object *o, const char *key)
 {
 	struct json_object *v;
 
 	return json_object_object_get_ex(o, key, &v) ? json_object_get_uint64(v) : 0;
 }
 
-static const char *text(struct json_object *o, const char *key)
+const char *json_text(struct json_object *o, const char *key)
 {
 	struct json_object *v;
 
@@ -28,27 +29,27 @@ static const char *text(struct json_object *o, const char *key)
 
 static void print_space(struct json_object *fs)
 {
-	uint64_t unit = number(fs, "block_bytes");
+	uint64_t unit = json_number(fs, "block_bytes");
 	char total[32], unused[32];
 
 	printf("  space    %s, %s free; %" PRIu64 " inodes, %" PRIu64 " free\n",
-		human_bytes(number(fs, "blocks") * unit, total, sizeof(total)),
-		human_bytes(number(fs, "free_blocks") * unit, unused, sizeof(unused)),
-		number(fs, "inodes"), number(fs, "free_inodes"));
+		human_bytes(json_number(fs, "blocks") * unit, total, sizeof(total)),
+		human_bytes(json_number(fs, "free_blocks") * unit, unused, sizeof(unused)),
+		json_number(fs, "inodes"), json_number(fs, "free_inodes"));
 }
 
 static void print_fs(struct json_object *fs)
 {
-	uint64_t commits = number(fs, "commits");
+	uint64_t commits = json_number(fs, "commits");
 
 	print_space(fs);
 	printf("  commits  %" PRIu64 ", of %.1f blocks and %.1f ms on average\n", commits,
-		commits == 0 ? 0 : (double)number(fs, "commit_blocks") / (double)commits,
-		commits == 0 ? 0 : (double)number(fs, "commit_us") / 1000 / (double)commits);
+		commits == 0 ? 0 : (double)json_number(fs, "commit_blocks") / (double)commits,
+		commits == 0 ? 0 : (double)json_number(fs, "commit_us") / 1000 / (double)commits);
 	printf("  cache    %" PRIu64 " blocks (%" PRIu64 " dirty), %" PRIu64 " hits, %" PRIu64
 	       " misses\n",
-		number(fs, "cache_blocks"), number(fs, "dirty_blocks"), number(fs, "cache_hits"),
-		number(fs, "cache_misses"));
+		json_number(fs, "cache_blocks"), json_number(fs, "dirty_blocks"),
+		json_number(fs, "cache_hits"), json_number(fs, "cache_misses"));
 }
 
 static void print_ring(size_t index, struct json_object *r)
@@ -57,19 +58,18 @@ static void print_ring(size_t index, struct json_object *r)
 
 	printf("  req.%-4zu %9" PRIu64 " %10s %9" PRIu64 " %10s %8" PRIu64 " %9" PRIu64 " %9" PRIu64
 	       " %10" PRIu64 " %9" PRIu64 " %11" PRIu64 " %6" PRIu64 "\n",
-		index, number(r, "reads"), human_bytes(number(r, "read_bytes"), in, sizeof(in)),
-		number(r, "writes"), human_bytes(number(r, "write_bytes"), out, sizeof(out)),
-		number(r, "flushes"), number(r, "kicks"), number(r, "kicks_saved"),
-		number(r, "interrupts"), number(r, "polls_hit"), number(r, "polls_missed"),
-		number(r, "errors"));
+		index, json_number(r, "reads"),
+		human_bytes(json_number(r, "read_bytes"), in, sizeof(in)), json_number(r, "writes"),
+		human_bytes(json_number(r, "write_bytes"), out, sizeof(out)),
+		json_number(r, "flushes"), json_number(r, "kicks"), json_number(r, "kicks_saved"),
+		json_number(r, "interrupts"), json_number(r, "polls_hit"),
+		json_number(r, "polls_missed"), json_number(r, "errors"));
 }
 
 static void print_rings(struct json_object *rings)
 {
 	size_t n = json_object_array_length(rings);
 
-	if (n == 0)
-		return;
 	printf("  %-8s %9s %10s %9s %10s %8s %9s %9s %10s %9s %11s %6s\n", "ring", "reads", "bytes",
 		"writes", "bytes", "flushes", "kicks", "saved", "interrupts", "polls hit", "missed",
 		"errors");
@@ -82,28 +82,93 @@ static const char *read_only(struct json_object *o)
 {
 	struct json_object *fs;
 
-	if (strcmp(text(o, "read_only"), "true") == 0)
+	if (strcmp(json_text(o, "read_only"), "true") == 0)
 		return ", read-only";
-	if (json_object_object_get_ex(o, "fs", &fs) && strcmp(text(fs, "read_only"), "true") == 0)
+	if (json_object_object_get_ex(o, "fs", &fs) &&
+		strcmp(json_text(fs, "read_only"), "true") == 0)
 		return ", read-only since an error: see the system log";
 	return "";
+}
+
+/* Of all rings together. */
+static struct latency latency_of(struct json_object *rings, enum blk_op op)
+{
+	struct latency sum = {0}, one;
+
+	for (size_t i = 0; i < json_object_array_length(rings); i++) {
+		disk_json_get_latency(json_object_array_get_idx(rings, i), op, &one);
+		latency_add(&sum, &one);
+	}
+	return sum;
+}
+
+static void print_latencies(struct json_object *rings)
+{
+	printf("  %-12s %9s %10s %10s %10s %10s %10s\n", "latency (us)", "requests", "mean", "50%",
+		"95%", "99%", "99.9%");
+	for (unsigned op = 0; op < BLK_NR_OPS; op++) {
+		struct latency l = latency_of(rings, (enum blk_op)op);
+
+		if (latency_nr(&l) > 0)
+			printf("  %-12s %9" PRIu64 " %10.0f %10.0f %10.0f %10.0f %10.0f\n",
+				disk_json_ops[op], latency_nr(&l), latency_mean(&l),
+				latency_percentile(&l, 50), latency_percentile(&l, 95),
+				latency_percentile(&l, 99), latency_percentile(&l, 99.9));
+	}
+}
+
+/* What a doorbell was for, in powers of two: "batches  1: 70%, 2-3: 20%, ...". */
+static void print_batches(struct json_object *rings)
+{
+	uint64_t nr[BLK_BATCH_BUCKETS] = {0}, all = 0;
+	struct json_object *v;
+
+	for (size_t i = 0; i < json_object_array_length(rings); i++) {
+		struct json_object *ring = json_object_array_get_idx(rings, i);
+
+		if (!json_object_object_get_ex(ring, "batches", &v))
+			continue;
+		for (size_t k = 0; k < json_object_array_length(v) && k < BLK_BATCH_BUCKETS; k++) {
+			nr[k] += json_object_get_uint64(json_object_array_get_idx(v, k));
+			all += json_object_get_uint64(json_object_array_get_idx(v, k));
+		}
+	}
+	if (all == 0)
+		return;
+	printf("  batches ");
+	for (unsigned k = 0; k < BLK_BATCH_BUCKETS; k++)
+		if (nr[k] > 0)
+			printf(" %u%s: %.1f%%", 1U << k,
+				k == BLK_BATCH_BUCKETS - 1 ? " and more"
+				: k == 0                   ? ""
+							   : " and up",
+				100 * (double)nr[k] / (double)all);
+	putchar('\n');
+}
+
+static void print_figures(struct json_object *rings)
+{
+	if (json_object_array_length(rings) == 0)
+		return;
+	print_rings(rings);
+	print_batches(rings);
+	print_latencies(rings);
 }
 
 static void print_mount(struct json_object *o)
 {
 	struct json_object *part;
 
-	printf("%s on %s (process %" PRIu64 ", %s%s)\n", text(o, "source"), text(o, "mountpoint"),
-		number(o, "pid"), text(o, "state"), read_only(o));
+	printf("%s on %s (process %" PRIu64 ", %s%s)\n", json_text(o, "source"),
+		json_text(o, "mountpoint"), json_number(o, "pid"), json_text(o, "state"),
+		read_only(o));
 	if (json_object_object_get_ex(o, "fs", &part))
 		print_fs(part);
 	if (json_object_object_get_ex(o, "rings", &part))
-		print_rings(part);
+		print_figures(part);
 }
 
-/* The daemon that serves TARGET: a directory on the mount, or the source as it was given to mount.
- */
-static int find_daemon(const char *target, pid_t *pid)
+int find_daemon(const char *target, pid_t *pid)
 {
 	char dev[32], full[PATH_MAX];
 	struct stat st;
@@ -120,27 +185,35 @@ static int find_daemon(const char *target, pid_t *pid)
 	return realpath(target, full) == NULL ? -ENOENT : control_find("source", full, pid);
 }
 
-static int stat_one(const char *target, bool json)
+struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
 {
-	struct json_object *o;
-	pid_t pid;
-	int err;
+	struct json_object *o, *error;
+	int err = control_ask(pid, line, &o);
 
-	if (find_daemon(target, &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
-		return EXIT_FAILED;
-	}
-	err = control_ask(pid, "stat", &o);
 	if (err < 0) {
 		fprintf(stderr, "vblkctl: %s: process %d does not answer: %s\n", target, (int)pid,
 			strerror(-err));
-		return EXIT_FAILED;
+		return NULL;
 	}
-	if (json)
-		return print_json(o);
-	print_mount(o);
-	json_object_put(o);
-	return EXIT_OK;
+	if (json_object_object_get_ex(o, "error", &error)) {
+		fprintf(stderr, "vblkctl: %s: %s\n", target, json_object_get_string(error));
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
+static struct json_object *figures_of(const char *target)
+{
+	struct json_object *o;
+	pid_t pid;
+
+	if (find_daemon(target, &pid) < 0) {
+		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
+		return NULL;
+	}
+	o = ask_daemon(target, pid, "stat");
+	return o;
 }
 
 static bool collect(void *arg, pid_t pid, struct json_object *hello)
@@ -153,19 +226,43 @@ static bool collect(void *arg, pid_t pid, struct json_object *hello)
 	return true;
 }
 
-static int stat_all(bool json)
+struct json_object *collect_figures(const char *target)
 {
 	struct json_object *all = json_object_new_array();
-	int err = control_each(collect, all);
-	size_t n = json_object_array_length(all);
+	struct json_object *one;
+	int err = 0;
 
-	if (err < 0) {
-		fprintf(stderr, "vblkctl: cannot look for daemons: %s\n", strerror(-err));
-		json_object_put(all);
-		return EXIT_FAILED;
+	if (target != NULL) {
+		one = figures_of(target);
+		if (one != NULL)
+			json_object_array_add(all, one);
+		err = one == NULL ? -ENOENT : 0;
+	} else if (control_each(collect, all) < 0) {
+		fputs("vblkctl: cannot look for daemons\n", stderr);
+		err = -EIO;
 	}
-	if (json)
+	if (err == 0)
+		return all;
+	json_object_put(all);
+	return NULL;
+}
+
+static int print_once(const struct verb_args *a)
+{
+	struct json_object *all = collect_figures(a->argc == 0 ? NULL : a->argv[0]);
+	size_t n;
+
+	if (all == NULL)
+		return EXIT_FAILED;
+	n = json_object_array_length(all);
+	if (a->json && a->argc == 0)
 		return print_json(all);
+	if (a->json) {
+		int status = print_json(json_object_get(json_object_array_get_idx(all, 0)));
+
+		json_object_put(all);
+		return status;
+	}
 	if (n == 0)
 		fputs("vblkctl: no vblkfs is mounted\n", stderr);
 	for (size_t i = 0; i < n; i++)
@@ -176,5 +273,5 @@ static int stat_all(bool json)
 
 int verb_stat(const struct verb_args *a)
 {
-	return a->argc == 0 ? stat_all(a->json) : stat_one(a->argv[0], a->json);
+	return a->watch_s > 0 ? watch_figures(a) : print_once(a);
 }

@@ -37,6 +37,7 @@
 #include <uuid/uuid.h>
 #include "../fusefs/session.h"
 #include "control.h"
+#include "disk_json.h"
 #include "mount_opts.h"
 #include "namespace.h"
 #include "source.h"
@@ -156,52 +157,6 @@ static struct json_object *fs_json(struct fs *fs)
 	return o;
 }
 
-static struct json_object *disk_json(struct blockdev *dev)
-{
-	struct json_object *o = json_object_new_object();
-	struct blk_info info;
-
-	blk_get_info(dev, &info);
-	add_string(o, "name", info.name);
-	add_string(o, "serial", info.serial);
-	add_u64(o, "bytes", info.nr_sectors * SECTOR_BYTES);
-	add_u64(o, "logical_bytes", info.logical_bytes);
-	json_object_object_add(o, "read_only", json_object_new_boolean(info.read_only));
-	json_object_object_add(o, "volatile_cache", json_object_new_boolean(info.volatile_cache));
-	add_u64(o, "rings", info.nr_rings);
-	return o;
-}
-
-static struct json_object *ring_json(const struct blk_stat *st)
-{
-	struct json_object *o = json_object_new_object();
-
-	add_u64(o, "reads", st->reads);
-	add_u64(o, "writes", st->writes);
-	add_u64(o, "flushes", st->flushes);
-	add_u64(o, "others", st->others);
-	add_u64(o, "read_bytes", st->read_bytes);
-	add_u64(o, "write_bytes", st->write_bytes);
-	add_u64(o, "errors", st->errors);
-	add_u64(o, "kicks", st->kicks);
-	add_u64(o, "kicks_saved", st->kicks_saved);
-	add_u64(o, "interrupts", st->interrupts);
-	add_u64(o, "polls_hit", st->polls_hit);
-	add_u64(o, "polls_missed", st->polls_missed);
-	return o;
-}
-
-static struct json_object *rings_json(struct blockdev *dev)
-{
-	struct json_object *a = json_object_new_array();
-	struct blk_stat st[SESSION_WORKERS_MAX];
-	int n = blk_stats(dev, st, (int)SESSION_WORKERS_MAX);
-
-	for (int i = 0; i < n; i++)
-		json_object_array_add(a, ring_json(&st[i]));
-	return a;
-}
-
 static struct json_object *workers_json(const struct session *s)
 {
 	struct json_object *a = json_object_new_array();
@@ -219,14 +174,21 @@ static struct json_object *workers_json(const struct session *s)
 	return a;
 }
 
-static void add_figures(void *arg, struct json_object *out)
+static bool answer(void *arg, const char *line, struct json_object *out)
 {
 	const struct daemon *d = arg;
 
+	if (strcmp(line, "info") == 0) {
+		json_object_object_add(out, "disk", disk_json_info(d->dev));
+		return true;
+	}
+	if (strcmp(line, "stat") != 0)
+		return false;
 	json_object_object_add(out, "fs", fs_json(d->fs));
 	json_object_object_add(out, "disk", disk_json(d->dev));
-	json_object_object_add(out, "rings", rings_json(d->dev));
+	json_object_object_add(out, "rings", disk_json_rings(d->dev));
 	json_object_object_add(out, "workers", workers_json(d->session));
+	return true;
 }
 
 /* ---- the daemon: setting up ---- */
@@ -333,7 +295,7 @@ static void tune_kernel(const struct daemon *d)
 
 static void open_control(struct daemon *d)
 {
-	int err = control_open(hello_json(d), add_figures, d, &d->control);
+	int err = control_open(hello_json(d), answer, d, &d->control);
 
 	if (err < 0) {
 		d->control = NULL;

@@ -6,11 +6,15 @@
  *
  * Invariants
  *  1. A request is in exactly one place: in the ring (nr_in_ring counts it) or in the queue's FIFO.
- *  2. Never more requests in the ring than its completion queue has room for. */
+ *  2. Never more requests in the ring than its completion queue has room for.
+ *
+ * A queue counts as a ring of its own in the figures (struct blk_stat), where a doorbell is a system
+ * call. `lock` guards the list of queues; the figures are the queue's thread's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +22,10 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "blk_count.h"
 #include "disk.h"
 #include "plain_dma.h"
+#include "probes.h"
 
 #define RING_ENTRIES 256U
 
@@ -27,6 +33,8 @@ struct image {
 	struct blockdev dev;
 	int fd;
 	struct blk_info info;
+	pthread_mutex_t lock;
+	struct image_queue *queues; /* the newest first */
 };
 
 struct image_queue {
@@ -38,6 +46,9 @@ struct image_queue {
 	unsigned nr_in_ring;
 	unsigned nr_prepared;          /* since the last io_uring_submit() */
 	struct blk_req *first, **last; /* FIFO: no room in the ring, or no ring */
+	uint64_t batch_ns; /* when its first was submitted; 0: none was since the kick */
+	struct blk_stat stat;
+	struct image_queue *next;
 };
 
 static void image_info(struct blockdev *dev, struct blk_info *out)
@@ -47,23 +58,34 @@ static void image_info(struct blockdev *dev, struct blk_info *out)
 
 static int image_queue_open(struct blockdev *dev, struct blk_queue **out)
 {
+	struct image *image = (struct image *)dev;
 	struct image_queue *iq = calloc(1, sizeof(*iq));
 
 	if (iq == NULL)
 		return -ENOMEM;
-	iq->fd = ((struct image *)dev)->fd;
+	iq->fd = image->fd;
 	iq->last = &iq->first;
 	iq->have_ring = io_uring_queue_init(RING_ENTRIES, &iq->ring, 0) == 0;
 	if (iq->have_ring)
 		io_uring_ring_dontfork(&iq->ring);
+	pthread_mutex_lock(&image->lock);
+	iq->next = image->queues;
+	image->queues = iq;
+	pthread_mutex_unlock(&image->lock);
 	*out = &iq->q;
 	return 0;
 }
 
 static void image_queue_close(struct blk_queue *q)
 {
-	struct image_queue *iq = (struct image_queue *)q;
+	struct image_queue *iq = (struct image_queue *)q, **at;
+	struct image *image = (struct image *)q->dev;
 
+	pthread_mutex_lock(&image->lock);
+	for (at = &image->queues; *at != iq; at = &(*at)->next)
+		;
+	*at = iq->next;
+	pthread_mutex_unlock(&image->lock);
 	if (iq->have_ring)
 		io_uring_queue_exit(&iq->ring);
 	free(iq);
@@ -125,6 +147,10 @@ static int image_submit(struct blk_queue *q, struct blk_req *req)
 {
 	struct image_queue *iq = (struct image_queue *)q;
 
+	if (iq->batch_ns == 0)
+		iq->batch_ns = count_now_ns();
+	req->priv[0] = iq->batch_ns;
+	PROBE4(submit, 0, req->op, req->sector, req->nr_sectors);
 	req->next = NULL;
 	*iq->last = req;
 	iq->last = &req->next;
@@ -141,8 +167,13 @@ static void image_kick(struct blk_queue *q)
 	if (!iq->have_ring || iq->nr_prepared == 0)
 		return;
 	n = io_uring_submit(&iq->ring); /* -EAGAIN, -EBUSY: the next kick or poll tries again */
-	if (n > 0)
-		iq->nr_prepared -= (unsigned)n;
+	if (n <= 0)
+		return;
+	iq->nr_prepared -= (unsigned)n;
+	iq->batch_ns = 0;
+	count(&iq->stat.kicks, 1);
+	count_batch(&iq->stat, (unsigned)n);
+	PROBE3(kick, 0, n, 1);
 }
 
 /* Read or write on from byte DONE of the request until its end. 0 or a negative errno. */
@@ -205,6 +236,14 @@ static int disk_error(int err)
 	return err == 0 || err == -EOPNOTSUPP || err == -ENOSPC ? err : -EIO;
 }
 
+static void finish(struct image_queue *iq, struct blk_req *req, uint64_t now_ns, int err)
+{
+	count_request(&iq->stat, req, err);
+	count_latency(&iq->stat, req->op, now_ns - req->priv[0]);
+	PROBE4(complete, 0, req->op, now_ns - req->priv[0], err < 0);
+	req->done(req, err);
+}
+
 static int poll_fifo(struct image_queue *iq)
 {
 	struct blk_req *req = iq->first;
@@ -212,10 +251,12 @@ static int poll_fifo(struct image_queue *iq)
 
 	iq->first = NULL;
 	iq->last = &iq->first;
+	iq->batch_ns = 0;
 	for (; req != NULL; n++) {
 		struct blk_req *next = req->next;
+		int err = disk_error(carry_out(iq->fd, req));
 
-		req->done(req, disk_error(carry_out(iq->fd, req)));
+		finish(iq, req, count_now_ns(), err);
 		req = next;
 	}
 	return n;
@@ -225,6 +266,7 @@ static int image_poll(struct blk_queue *q)
 {
 	struct image_queue *iq = (struct image_queue *)q;
 	struct io_uring_cqe *cqe;
+	uint64_t now_ns = 0;
 	int n = 0;
 
 	if (!iq->have_ring)
@@ -235,9 +277,12 @@ static int image_poll(struct blk_queue *q)
 
 		io_uring_cqe_seen(&iq->ring, cqe);
 		iq->nr_in_ring--;
-		req->done(req, disk_error(result_of(iq->fd, req, res)));
+		if (now_ns == 0)
+			now_ns = count_now_ns();
+		finish(iq, req, now_ns, disk_error(result_of(iq->fd, req, res)));
 		n++;
 	}
+	count(n > 0 ? &iq->stat.polls_hit : &iq->stat.polls_missed, 1);
 	fill_ring(iq);
 	image_kick(q);
 	return n;
@@ -255,9 +300,24 @@ static bool image_arm(struct blk_queue *q)
 	return !iq->event_registered || iq->nr_prepared > 0 || io_uring_cq_ready(&iq->ring) > 0;
 }
 
+static int image_stat(struct blockdev *dev, struct blk_stat *out, int max)
+{
+	struct image *image = (struct image *)dev;
+	int n = 0;
+
+	pthread_mutex_lock(&image->lock);
+	for (struct image_queue *iq = image->queues; iq != NULL && n < max; iq = iq->next)
+		count_read(&iq->stat, &out[n++]);
+	pthread_mutex_unlock(&image->lock);
+	return n;
+}
+
 static void image_close(struct blockdev *dev)
 {
-	close(((struct image *)dev)->fd);
+	struct image *image = (struct image *)dev;
+
+	close(image->fd);
+	pthread_mutex_destroy(&image->lock);
 	free(dev);
 }
 
@@ -271,6 +331,7 @@ static const struct blockdev_ops image_ops = {
 	.arm = image_arm,
 	.dma_alloc = plain_dma_alloc,
 	.dma_free = plain_dma_free,
+	.stat = image_stat,
 	.close = image_close,
 };
 
@@ -350,6 +411,7 @@ int image_open(const char *path, const struct disk_opts *opts, struct blockdev *
 			code == -ENOTBLK ? "not a file and not a block device" : strerror(-code));
 	}
 	image->dev.ops = &image_ops;
+	pthread_mutex_init(&image->lock, NULL);
 	image->fd = fd;
 	image->info.nr_rings = 64;
 	image->info.read_only = read_only;

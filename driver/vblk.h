@@ -14,13 +14,14 @@
 #define VBLKFS_VBLK_H
 #include <pthread.h>
 #include <stdatomic.h>
+#include "blk_count.h"
 #include "blockdev.h"
 #include "disk.h"
 #include "owner_lock.h"
+#include "virtio_blk.h"
 #include "virtio_bus.h"
 #include "virtqueue.h"
 
-#define VBLK_RINGS_MAX  64U
 #define VBLK_SEGS_MAX   128U       /* with header and status */
 #define VBLK_PART_BYTES (1U << 30) /* more at a time serves nobody; 2.7.5.2 allows 4 GiB */
 
@@ -39,6 +40,7 @@ struct vblk_handle {
 
 struct vblk_slot {           /* for one part, while the device has it */
 	struct blk_req *req; /* NULL: free */
+	uint64_t given_ns;   /* its batch's begin */
 };
 
 struct vblk_slot_dma { /* its bytes that the device reads and writes; one cache line */
@@ -64,6 +66,7 @@ struct vblk_ring {
 	uint16_t *free_slot; /* a stack */
 	uint16_t nr_slots, nr_free_slots;
 	struct blk_req *waiting, **waiting_end; /* for room, in order; of any handle */
+	uint64_t batch_ns; /* when the first was given since the last kick; 0: none was */
 	/* --- */
 	struct blk_stat stat;                       /* written under the lock, read by anyone */
 	atomic_uint_fast64_t nr_given, nr_returned; /* parts */
@@ -92,6 +95,20 @@ struct vblk_watch {
 	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
 	unsigned idle_ticks[VBLK_RINGS_MAX];
 	uint32_t generation;
+};
+
+struct vblk_config { /* the device's configuration, defaults where it has no field */
+	uint64_t capacity;
+	uint32_t size_max, seg_max, blk_size;
+	uint16_t cylinders;
+	uint8_t heads, sectors;
+	uint8_t physical_exp, alignment_offset;
+	uint16_t min_io_blocks;
+	uint32_t opt_io_blocks;
+	uint8_t writeback;
+	uint16_t num_queues;
+	uint32_t discard_sectors, discard_seg, discard_align, zeroes_sectors, zeroes_seg;
+	uint8_t zeroes_may_unmap;
 };
 
 struct vblk {

@@ -9,6 +9,7 @@
  *  2. The status byte is poisoned before: what the device does not write is an error. */
 #include <assert.h>
 #include <errno.h>
+#include "probes.h"
 #include "vblk.h"
 
 #define ID_LIMIT_US   (5U * 1000 * 1000)
@@ -242,8 +243,11 @@ int vblk_give_part(struct vblk_ring *ring, struct blk_req *req)
 	if (err < 0)
 		return err;
 	ring->nr_free_slots--;
-	ring->slot[part.slot].req = req;
+	if (ring->batch_ns == 0)
+		ring->batch_ns = count_now_ns();
+	ring->slot[part.slot] = (struct vblk_slot){.req = req, .given_ns = ring->batch_ns};
 	vblk_count_parts(&ring->nr_given);
+	PROBE4(submit, ring->vq->index, req->op, next_sector(req), part.nr_sectors);
 	p->iov_index = part.iov_index;
 	p->iov_off = part.iov_off;
 	p->left -= part.nr_sectors;

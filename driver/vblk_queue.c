@@ -14,17 +14,12 @@
 #include <string.h>
 #include <syslog.h>
 #include <time.h>
+#include "probes.h"
 #include "vblk.h"
 
 #define SPIN_US    100U /* about what a sleep and its interrupt cost: at worst twice the best */
 #define NAP_MIN_US 20U
 #define NAP_MAX_US 1000U
-
-/* One thread writes at a time, others may read: no read-modify-write is needed, but whole words. */
-static void count(uint64_t *counter, uint64_t add)
-{
-	__atomic_store_n(counter, *counter + add, __ATOMIC_RELAXED);
-}
 
 /* --- ends of sleep --- */
 
@@ -48,29 +43,6 @@ bool vblk_ring_wake(struct vblk_ring *ring)
 }
 
 /* --- a request's end --- */
-
-static void count_request(struct blk_stat *stat, const struct blk_req *req, int err)
-{
-	uint64_t bytes = (uint64_t)req->nr_sectors * SECTOR_BYTES;
-
-	switch (req->op) {
-	case BLK_READ:
-		count(&stat->reads, 1);
-		count(&stat->read_bytes, bytes);
-		break;
-	case BLK_WRITE:
-		count(&stat->writes, 1);
-		count(&stat->write_bytes, bytes);
-		break;
-	case BLK_FLUSH:
-		count(&stat->flushes, 1);
-		break;
-	default:
-		count(&stat->others, 1);
-	}
-	if (err < 0)
-		count(&stat->errors, 1);
-}
 
 /* A flush that the disk does not need, and is not sent. */
 static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
@@ -108,11 +80,17 @@ static void part_returned(struct vblk_ring *ring, struct vblk_slot *slot, int er
 static void reap(struct vblk_ring *ring)
 {
 	struct vblk_slot *slot;
+	uint64_t now_ns = 0, took_ns; /* one look at the clock for all that are done */
 
 	while ((slot = vq_get_buf(ring->vq)) != NULL) {
 		uint8_t status =
 			dma_load8(ring->vblk->hw, &ring->slot_dma[slot - ring->slot].status);
 
+		if (now_ns == 0)
+			now_ns = count_now_ns();
+		took_ns = now_ns - slot->given_ns;
+		count_latency(&ring->stat, slot->req->op, took_ns);
+		PROBE4(complete, ring->vq->index, slot->req->op, took_ns, status);
 		part_returned(ring, slot, vblk_error_of(status));
 	}
 }
@@ -152,14 +130,18 @@ static void give_waiting(struct vblk_ring *ring)
 
 static void kick(struct vblk_ring *ring)
 {
-	if (ring->stopped || vq_nr_unkicked(ring->vq) == 0)
+	unsigned nr = vq_nr_unkicked(ring->vq);
+	bool wanted;
+
+	if (ring->stopped || nr == 0)
 		return;
-	if (vq_kick_prepare(ring->vq)) {
+	ring->batch_ns = 0;
+	count_batch(&ring->stat, nr);
+	wanted = vq_kick_prepare(ring->vq);
+	if (wanted)
 		vq_notify(ring->vq);
-		count(&ring->stat.kicks, 1);
-	} else {
-		count(&ring->stat.kicks_saved, 1);
-	}
+	count(wanted ? &ring->stat.kicks : &ring->stat.kicks_saved, 1);
+	PROBE3(kick, ring->vq->index, nr, wanted);
 }
 
 /* The device was reset: what it had is ours again. */
@@ -380,12 +362,7 @@ void vblk_queue_close(struct blk_queue *q)
 
 static void read_stat(struct vblk_ring *ring, struct blk_stat *out)
 {
-	const uint64_t *from = (const uint64_t *)&ring->stat;
-	uint64_t *to = (uint64_t *)out;
-
-	static_assert(sizeof(*out) % sizeof(*to) == 0, "all counters are 64 bits wide");
-	for (size_t i = 0; i < sizeof(*out) / sizeof(*to); i++)
-		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	count_read(&ring->stat, out);
 	out->interrupts = atomic_load(&ring->nr_interrupts);
 }
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include "probes.h"
 #include "vblk.h"
 #include "virtio_blk.h"
 #include "virtio_pci.h"
@@ -24,16 +25,6 @@
 #define RING_MIN         3U                  /* header, data, status */
 #define SIZE_MIN         VIRTIO_BLK_ID_BYTES /* a segment of what is not data */
 #define NO_LIMIT         UINT32_MAX
-
-struct config { /* the device's configuration, defaults where it has no field */
-	uint64_t capacity;
-	uint32_t size_max, seg_max, blk_size;
-	uint8_t physical_exp;
-	uint8_t writeback;
-	uint16_t num_queues;
-	uint32_t discard_sectors, discard_align, zeroes_sectors;
-	uint8_t zeroes_may_unmap;
-};
 
 static const unsigned features[] = {
 	VIRTIO_BLK_F_SIZE_MAX,
@@ -86,28 +77,37 @@ static uint32_t get(struct virtio_device *vdev, unsigned feature, uint32_t off, 
 }
 
 /* Each field by its own width; only the generation says whether they belong together (2.5.1). */
-static void read_fields(struct virtio_device *vdev, struct config *c)
+static void read_fields(struct virtio_device *vdev, struct vblk_config *c)
 {
 	c->capacity = vdev->config->get(vdev, CONFIG(capacity), 8);
 	c->size_max = get(vdev, VIRTIO_BLK_F_SIZE_MAX, CONFIG(size_max), 4, 0);
 	c->seg_max = get(vdev, VIRTIO_BLK_F_SEG_MAX, CONFIG(seg_max), 4, 1);
 	c->blk_size = get(vdev, VIRTIO_BLK_F_BLK_SIZE, CONFIG(blk_size), 4, SECTOR_BYTES);
+	c->cylinders = (uint16_t)get(vdev, VIRTIO_BLK_F_GEOMETRY, CONFIG(cylinders), 2, 0);
+	c->heads = (uint8_t)get(vdev, VIRTIO_BLK_F_GEOMETRY, CONFIG(heads), 1, 0);
+	c->sectors = (uint8_t)get(vdev, VIRTIO_BLK_F_GEOMETRY, CONFIG(sectors), 1, 0);
 	c->physical_exp =
 		(uint8_t)get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(physical_block_exp), 1, 0);
+	c->alignment_offset =
+		(uint8_t)get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(alignment_offset), 1, 0);
+	c->min_io_blocks = (uint16_t)get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(min_io_size), 2, 0);
+	c->opt_io_blocks = get(vdev, VIRTIO_BLK_F_TOPOLOGY, CONFIG(opt_io_size), 4, 0);
 	/* 5.2.5.1: without the field a device with FLUSH writes back, one without writes through.
 	 */
 	c->writeback = (uint8_t)get(vdev, VIRTIO_BLK_F_CONFIG_WCE, CONFIG(writeback), 1,
 		virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH));
 	c->num_queues = (uint16_t)get(vdev, VIRTIO_BLK_F_MQ, CONFIG(num_queues), 2, 1);
 	c->discard_sectors = get(vdev, VIRTIO_BLK_F_DISCARD, CONFIG(max_discard_sectors), 4, 0);
+	c->discard_seg = get(vdev, VIRTIO_BLK_F_DISCARD, CONFIG(max_discard_seg), 4, 0);
 	c->discard_align = get(vdev, VIRTIO_BLK_F_DISCARD, CONFIG(discard_sector_alignment), 4, 0);
 	c->zeroes_sectors =
 		get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(max_write_zeroes_sectors), 4, 0);
+	c->zeroes_seg = get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(max_write_zeroes_seg), 4, 0);
 	c->zeroes_may_unmap =
 		(uint8_t)get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(write_zeroes_may_unmap), 1, 0);
 }
 
-static int read_config(struct virtio_device *vdev, struct config *c)
+static int read_config(struct virtio_device *vdev, struct vblk_config *c)
 {
 	for (int i = 0; i < CONFIG_TRIES; i++) {
 		uint32_t generation = vdev->config->generation(vdev);
@@ -119,7 +119,7 @@ static int read_config(struct virtio_device *vdev, struct config *c)
 	return virtio_fail(vdev, -EPROTO, "its configuration never stands still");
 }
 
-static int check_config(struct virtio_device *vdev, const struct config *c)
+static int check_config(struct virtio_device *vdev, const struct vblk_config *c)
 {
 	uint64_t largest = (uint64_t)(c->size_max == 0 ? NO_LIMIT : c->size_max) *
 			   (c->seg_max == 0 ? 1 : c->seg_max);
@@ -149,7 +149,7 @@ static uint32_t sector_limit(uint32_t device, uint32_t unit)
 }
 
 /* What may change while the disk is in use. */
-static void set_limits(struct vblk *vblk, const struct config *c)
+static void set_limits(struct vblk *vblk, const struct vblk_config *c)
 {
 	struct vblk_limits *l = &vblk->limits;
 	uint32_t unit = vblk->unit_sectors;
@@ -164,7 +164,7 @@ static void set_limits(struct vblk *vblk, const struct config *c)
 	atomic_store(&l->zeroes_sectors, zeroes == 0 ? unit : zeroes);
 }
 
-static void set_info(struct vblk *vblk, const struct config *c, const struct disk_opts *opts)
+static void set_info(struct vblk *vblk, const struct vblk_config *c, const struct disk_opts *opts)
 {
 	struct virtio_device *vdev = vblk->vdev;
 	struct blk_info *info = &vblk->info;
@@ -199,7 +199,7 @@ static const char *what_is_wrong(int err)
 	}
 }
 
-static int reread_config(struct vblk *vblk, struct config *c)
+static int reread_config(struct vblk *vblk, struct vblk_config *c)
 {
 	struct virtio_device *vdev = vblk->vdev;
 	int err = virtio_device_health(vdev);
@@ -219,7 +219,7 @@ static void vblk_config_changed(struct virtio_device *vdev)
 {
 	struct vblk *vblk = vdev->priv;
 	uint64_t before = atomic_load(&vblk->limits.nr_sectors);
-	struct config c;
+	struct vblk_config c;
 	int err;
 
 	if (atomic_load(&vblk->breaking))
@@ -244,13 +244,15 @@ static void vblk_vq_callback(struct virtqueue *vq)
 {
 	struct vblk *vblk = vq->vdev->priv;
 	struct vblk_ring *ring = &vblk->ring[vq->index];
+	bool woke = vblk_ring_wake(ring);
 
-	if (vblk_ring_wake(ring))
+	if (woke)
 		atomic_fetch_add(&ring->nr_interrupts, 1);
+	PROBE2(interrupt, vq->index, woke);
 }
 
 static unsigned choose_nr_rings(
-	const struct virtio_device *vdev, const struct config *c, const struct disk_opts *opts)
+	const struct virtio_device *vdev, const struct vblk_config *c, const struct disk_opts *opts)
 {
 	unsigned nr = c->num_queues;
 
@@ -353,7 +355,7 @@ static int vblk_probe(struct virtio_device *vdev)
 {
 	const struct disk_opts *opts = vdev->params;
 	struct vblk *vblk;
-	struct config c;
+	struct vblk_config c;
 	int err = read_config(vdev, &c);
 
 	if (err == 0)
@@ -453,6 +455,67 @@ static const struct blockdev_ops vblk_ops = {
 	.stat = vblk_stat,
 	.close = vblk_close,
 };
+
+/* The configuration is read anew, without the driver believing a word of it. */
+static void describe_config(struct vblk *vblk, struct vblk_detail *out)
+{
+	struct vblk_config c;
+
+	read_fields(vblk->vdev, &c);
+	out->size_max = c.size_max;
+	out->seg_max = virtio_has_feature(vblk->vdev, VIRTIO_BLK_F_SEG_MAX) ? c.seg_max : 0;
+	out->discard_sectors = c.discard_sectors;
+	out->discard_seg = c.discard_seg;
+	out->discard_align = c.discard_align;
+	out->zeroes_sectors = c.zeroes_sectors;
+	out->zeroes_seg = c.zeroes_seg;
+	out->zeroes_may_unmap = c.zeroes_may_unmap != 0;
+	out->cylinders = c.cylinders;
+	out->heads = c.heads;
+	out->sectors = c.sectors;
+	out->physical_exp = c.physical_exp;
+	out->alignment_offset = c.alignment_offset;
+	out->min_io_blocks = c.min_io_blocks;
+	out->opt_io_blocks = c.opt_io_blocks;
+}
+
+static void describe_rings(struct vblk *vblk, struct vblk_detail *out)
+{
+	pthread_mutex_lock(&vblk->open_lock);
+	out->nr_rings = vblk->nr_rings;
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		struct vblk_ring *ring = &vblk->ring[i];
+
+		(void)snprintf(out->ring[i].name, sizeof(out->ring[i].name), "req.%u", i);
+		out->ring[i].size = ring->nr_slots;
+		out->ring[i].max_segs = ring->max_segs;
+		out->ring[i].nr_handles = ring->nr_handles;
+	}
+	pthread_mutex_unlock(&vblk->open_lock);
+}
+
+int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+	struct virtio_device *vdev;
+
+	if (dev->ops != &vblk_ops)
+		return -ENODEV;
+	vdev = vblk->vdev;
+	*out = (struct vblk_detail){.transport = vdev->config->name,
+		.has_irq = atomic_load(&vdev->has_irq),
+		.offered = vdev->offered,
+		.features = vdev->features};
+	describe_rings(vblk, out);
+	if (vdev->config->regions != NULL)
+		out->nr_regions = vdev->config->regions(vdev, out->region);
+	if (atomic_load(&vdev->gone) != 0)
+		return 0; /* its addresses may be another one's by now */
+	out->status = vdev->config->get_status(vdev);
+	if (atomic_load(&vblk->dead) == 0 && (out->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		describe_config(vblk, out);
+	return 0;
+}
 
 int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t bytes)
 {

@@ -3,11 +3,43 @@
 #define VBLKFS_VIRTIO_BLK_H
 #include "disk.h"
 #include "hw.h"
+#include "virtio_bus.h"
+
+#define VBLK_RINGS_MAX 64U
 
 /* The disk behind HW. On success it owns HW; on failure HW is closed, and ERR has one line for the
  * user. OPTS may be NULL. */
 int vblk_open_hw(struct hw *hw, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
+
+/* What the device is, for people to look at. Fields of features that were not negotiated are 0. */
+struct vblk_detail {
+	const char *transport;
+	bool has_irq;
+	uint8_t status;
+	uint64_t offered, features;
+	uint32_t size_max,
+		seg_max; /* these as the device has them: 0 may mean that there is none */
+	uint32_t discard_sectors, discard_seg, discard_align;
+	uint32_t zeroes_sectors, zeroes_seg;
+	bool zeroes_may_unmap;
+	uint16_t cylinders;
+	uint8_t heads, sectors;
+	uint8_t physical_exp, alignment_offset; /* the offset in logical blocks, as are the next */
+	uint16_t min_io_blocks;
+	uint32_t opt_io_blocks;
+	unsigned nr_rings;
+	struct {
+		char name[16];
+		unsigned size;       /* entries */
+		unsigned max_segs;   /* of data, in a request */
+		unsigned nr_handles; /* threads */
+	} ring[VBLK_RINGS_MAX];
+	unsigned nr_regions;
+	struct virtio_region region[VIRTIO_REGIONS_MAX];
+};
+int vblk_describe(struct blockdev *dev, struct vblk_detail *out); /* -ENODEV: no virtio disk */
+const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not known */
 
 /* Attributes of the device, see virtio_attribute(). -ENODEV: DEV is not a virtio disk. */
 int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t bytes);

@@ -29,8 +29,16 @@ struct virtqueue_info {
 			*vq); /* on the interrupt thread: something may be in the used ring */
 };
 
-/* What a transport does for the bus. Every entry is required. */
+struct virtio_region { /* where in its BARs a device has one of its structures */
+	const char *name;
+	uint8_t bar;
+	uint64_t off, bytes;
+};
+#define VIRTIO_REGIONS_MAX 8
+
+/* What a transport does for the bus. Every entry is required unless it says otherwise. */
 struct virtio_config_ops {
+	const char *name; /* for people; may be NULL */
 	uint8_t (*get_status)(struct virtio_device *vdev);
 	void (*set_status)(struct virtio_device *vdev, uint8_t status); /* not 0: that is reset() */
 	/* Status 0, and wait until it reads 0: then the device touches no memory. -ENODEV: gone;
@@ -52,6 +60,9 @@ struct virtio_config_ops {
 	 */
 	void (*del_vqs)(struct virtio_device *vdev);
 	void (*notify)(struct virtqueue *vq);
+	/* May be NULL. How many there are. */
+	unsigned (*regions)(
+		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
 };
 
 struct virtio_device_id {

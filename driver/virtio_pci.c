@@ -452,7 +452,20 @@ static int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_s
 	return 0;
 }
 
+static unsigned vpci_regions(
+	struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX])
+{
+	const struct vpci_layout *at = &to_vpci(vdev)->at;
+
+	out[0] = (struct virtio_region){"common", at->common.bar, at->common.off, at->common.bytes};
+	out[1] = (struct virtio_region){"notify", at->notify.bar, at->notify.off, at->notify.bytes};
+	out[2] = (struct virtio_region){"isr", at->isr.bar, at->isr.off, at->isr.bytes};
+	out[3] = (struct virtio_region){"device", at->device.bar, at->device.off, at->device.bytes};
+	return 4;
+}
+
 static const struct virtio_config_ops vpci_config_ops = {
+	.name = "virtio-pci, modern",
 	.get_status = vpci_get_status,
 	.set_status = vpci_set_status,
 	.reset = vpci_reset,
@@ -464,6 +477,7 @@ static const struct virtio_config_ops vpci_config_ops = {
 	.find_vqs = vpci_find_vqs,
 	.del_vqs = vpci_del_vqs,
 	.notify = vpci_notify,
+	.regions = vpci_regions,
 };
 
 /* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the

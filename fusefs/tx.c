@@ -29,6 +29,7 @@
 #include "checkpoint.h"
 #include "journal.h"
 #include "orphan.h"
+#include "probes.h"
 #include "super.h"
 
 #define COMMIT_S_DEFAULT 5U
@@ -766,6 +767,7 @@ static void committed(struct txs *txs, struct tx *tx, uint64_t us)
 	txs->stats.commit_blocks += tx->nr_blocks;
 	txs->stats.commit_us += us;
 	pthread_mutex_unlock(&txs->lock);
+	PROBE3(commit, tx->sequence, tx->nr_blocks, us);
 	atomic_store(&txs->committed, tx->sequence);
 	release_freed(txs->fs, tx);
 	if (checkpoint_add(txs->checkpoint, tx) < 0)

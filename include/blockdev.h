@@ -23,6 +23,7 @@
 #define SECTOR_BYTES 512U
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+#define BLK_NR_OPS (BLK_WRITE_ZEROES + 1)
 
 struct blockdev;
 struct blk_queue;
@@ -51,7 +52,13 @@ struct blk_info {
 	char name[64];   /* as given by the user: address or path; for messages */
 };
 
-struct blk_stat { /* of one ring, since it was opened */
+/* Bucket 0 counts what took less than 1 microsecond, bucket i what took from 2^(i-1) to 2^i - 1; the
+ * last has all that is longer, a minute and more. */
+#define BLK_LATENCY_BUCKETS 28
+/* Bucket i counts batches of 2^i to 2^(i+1) - 1 requests; the last has all that are larger. */
+#define BLK_BATCH_BUCKETS 8
+
+struct blk_stat { /* of one ring, since it was opened; uint64_t all of it */
 	uint64_t reads, writes, flushes, others;
 	uint64_t read_bytes, write_bytes;
 	uint64_t errors;
@@ -59,6 +66,11 @@ struct blk_stat { /* of one ring, since it was opened */
 	uint64_t kicks_saved; /* batches for which the device asked for none */
 	uint64_t interrupts;  /* wake-ups from sleep by the device */
 	uint64_t polls_hit, polls_missed;
+	uint64_t batches[BLK_BATCH_BUCKETS]; /* what one doorbell, rung or saved, was for */
+	/* How long the disk had each request: from its batch's first until the poll that found it
+	 * done. One that the disk's limits split counts once for each part. */
+	uint64_t latency[BLK_NR_OPS][BLK_LATENCY_BUCKETS];
+	uint64_t latency_us[BLK_NR_OPS]; /* their sum */
 };
 
 /* The disk behind the seam. One implementation fills one of these tables; every

@@ -9,9 +9,12 @@ static char run_dir[64];
 
 static struct control *control;
 
-static void add_figure(void *arg, struct json_object *out)
+static bool add_figure(void *arg, const char *line, struct json_object *out)
 {
+	if (strcmp(line, "stat") != 0)
+		return false;
 	json_object_object_add(out, "figure", json_object_new_int(*(int *)arg));
+	return true;
 }
 
 static int figure = 42;

@@ -183,6 +183,37 @@ START_TEST(disk_says_what_the_device_is)
 }
 END_TEST
 
+START_TEST(device_is_described_for_people)
+{
+	static struct vblk_detail d;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SIZE_MAX);
+	r.cfg.blk.size_max = 65536;
+	open_disk();
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert_str_eq(d.transport, "virtio-pci, modern");
+	ck_assert_uint_eq(d.status, 0xf);
+	ck_assert_uint_eq(d.offered, r.cfg.features[0]);
+	ck_assert_uint_eq(d.features, model_driver_features(r.m));
+	ck_assert_uint_eq(d.size_max, 65536);
+	ck_assert_uint_eq(d.seg_max, r.cfg.blk.seg_max);
+	ck_assert_uint_eq(d.discard_sectors, r.cfg.blk.discard_sectors);
+	ck_assert_uint_eq(d.physical_exp, 3);
+	ck_assert_uint_eq(d.nr_rings, 1);
+	ck_assert_str_eq(d.ring[0].name, "req.0");
+	ck_assert_uint_eq(d.ring[0].size, 256);
+	ck_assert_uint_eq(d.ring[0].nr_handles, 1);
+	ck_assert_uint_eq(d.nr_regions, 4);
+	ck_assert_str_eq(d.region[0].name, "common");
+	ck_assert_str_eq(virtio_blk_feature_name(VIRTIO_BLK_F_DISCARD), "DISCARD");
+	ck_assert_ptr_null(virtio_blk_feature_name(63));
+	model_remove(r.m);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), -ENODEV);
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0); /* what is known without it */
+	ck_assert_uint_eq(d.seg_max, 0);
+}
+END_TEST
+
 START_TEST(positions_are_sectors_of_512_whatever_the_block) /* BI1 */
 {
 	uint8_t *buf;
@@ -940,7 +971,73 @@ START_TEST(figures_count_what_was_done)
 	ck_assert_uint_eq(s.others, 1);
 	ck_assert_uint_eq(s.errors, 0);
 	ck_assert_uint_eq(s.kicks, 4);
+	ck_assert_uint_eq(s.batches[0], 4); /* each on its own */
 	blk_dma_free(r.dev, buf, 4096);
+}
+END_TEST
+
+static uint64_t nr_timed(const struct blk_stat *s, enum blk_op op, unsigned from, unsigned to)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = from; i < to; i++)
+		n += s->latency[op][i];
+	return n;
+}
+
+START_TEST(latency_is_the_time_that_the_device_had_a_request)
+{
+	static struct io io[5];
+	struct blk_stat s;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	buf = dma(5 * 512);
+	for (unsigned i = 0; i < 5; i++) {
+		io_init(&io[i], BLK_WRITE, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	blk_kick(r.q);
+	(void)usleep(20000);
+	(void)model_run(r.m);
+	ck_assert_int_eq(blk_poll(r.q), 5);
+	ck_assert_int_eq(blk_stats(r.dev, &s, 1), 1);
+	ck_assert_uint_eq(s.batches[2], 1); /* 4 to 7 */
+	/* Bucket 15 begins at 16384 us. */
+	ck_assert_uint_eq(nr_timed(&s, BLK_WRITE, 15, BLK_LATENCY_BUCKETS), 5);
+	ck_assert_uint_eq(nr_timed(&s, BLK_WRITE, 0, 15), 0);
+	ck_assert_uint_eq(nr_timed(&s, BLK_READ, 0, BLK_LATENCY_BUCKETS), 0);
+	ck_assert_uint_ge(s.latency_us[BLK_WRITE], 5 * 20000);
+	blk_dma_free(r.dev, buf, 5 * 512);
+}
+END_TEST
+
+START_TEST(buckets_are_powers_of_two)
+{
+	static const struct {
+		uint64_t ns;
+		unsigned bucket;
+	} want[] = {{0, 0}, {999, 0}, {1000, 1}, {1999, 1}, {2000, 2}, {3999, 2}, {4000, 3},
+		{1000000, 10}, {1024000, 11}, {UINT64_MAX, BLK_LATENCY_BUCKETS - 1}};
+	struct blk_stat s;
+
+	open_disk();
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		memset(&s, 0, sizeof(s));
+		count_latency(&s, BLK_FLUSH, want[i].ns);
+		ck_assert_uint_eq(s.latency[BLK_FLUSH][want[i].bucket], 1);
+		ck_assert_uint_eq(s.latency_us[BLK_FLUSH], want[i].ns / 1000);
+	}
+	memset(&s, 0, sizeof(s));
+	count_batch(&s, 1);
+	count_batch(&s, 3);
+	count_batch(&s, 1000);
+	ck_assert_uint_eq(s.batches[0], 1);
+	ck_assert_uint_eq(s.batches[1], 1);
+	ck_assert_uint_eq(s.batches[BLK_BATCH_BUCKETS - 1], 1);
 }
 END_TEST
 
@@ -1372,6 +1469,7 @@ static TCase *begin(Suite *suite, const char *name)
 static void add_configuration(TCase *tc)
 {
 	tcase_add_test(tc, disk_says_what_the_device_is);
+	tcase_add_test(tc, device_is_described_for_people);
 	tcase_add_test(tc, positions_are_sectors_of_512_whatever_the_block);
 	tcase_add_loop_test(tc, fields_are_read_only_where_their_feature_is_offered, 0, 41);
 	tcase_add_test(tc, unknown_block_features_are_not_accepted);
@@ -1418,6 +1516,8 @@ static void add_rings(TCase *tc)
 	tcase_add_test(tc, done_may_submit_again);
 	tcase_add_loop_test(tc, threads_share_rings_and_get_their_own_completions, 0, 3);
 	tcase_add_test(tc, figures_count_what_was_done);
+	tcase_add_test(tc, latency_is_the_time_that_the_device_had_a_request);
+	tcase_add_test(tc, buckets_are_powers_of_two);
 	tcase_add_loop_test(tc, sleeper_is_woken_by_the_interrupt, 0, 2);
 	tcase_add_loop_test(tc, completion_in_the_window_of_arming_is_not_lost, 0, 4);
 	tcase_add_test(tc, polling_takes_no_interrupt);

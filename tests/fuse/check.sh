@@ -202,4 +202,43 @@ test_an_idle_mount_uses_no_cpu() {
     [ "$before" = "$after" ] || fail "$((after - before)) clock ticks in 5 s"
 }
 
+test_stat_shows_latencies_and_what_an_interval_brought() {
+    local line
+    cp -a /usr/include/linux "$MNT/"
+    sync "$MNT/linux/fs.h"
+    "$BUILD/vblkctl" stat "$MNT" | grep -E '^  write +[0-9]+ +[0-9]+' || fail "no latency of writes"
+    "$BUILD/vblkctl" stat --json "$MNT" |
+        jq -e '[.rings[] | (.latency.write.buckets | add // 0) == .writes] | all' >/dev/null ||
+        fail "not every write is in a bucket"
+    "$BUILD/vblkctl" stat --json --watch=1.5 --count=1 "$MNT" >watch.json &
+    sleep 0.3
+    dd if=/dev/zero of="$MNT/zero" bs=1M count=6 conv=fsync status=none
+    wait $!
+    line=$(jq -r '.[0] | (.write_mib_s * .seconds | round), .errors, (.flush.p99_us > 0)' watch.json | paste -sd ' ')
+    [[ $line =~ ^[67]\ 0\ true$ ]] || fail "6 MiB and a flush, seen as: $line"
+    "$BUILD/vblkctl" stat --watch=0.1 --count=2 "$MNT" | grep -c "$MNT" | grep -qx 2 || fail "not two lines"
+    [ "$("$BUILD/vblkctl" stat --watch=x "$MNT" 2>&1 >/dev/null | head -n 1)" = \
+        "vblkctl: not a number from 0 to 86400: x" ] || fail "a bad interval"
+}
+
+test_info_says_what_the_disk_is() {
+    [ "$("$BUILD/vblkctl" info --json "$MNT" | jq -r '.transport, .bytes' | paste -sd ' ')" = "image file 1073741824" ]
+    umount_fs
+    "$BUILD/vblkctl" info "$IMG" | grep "image file, 1.0 GiB"
+    ! "$BUILD/vblkctl" info "$IMG.none" || fail "no such disk"
+}
+
+# Where they stand in the program is enough: what they tell is seen in a guest.
+test_static_probes_are_in_the_program() {
+    [ -e /usr/include/sys/sdt.h ] || compgen -G "/usr/include/*/sys/sdt.h" >/dev/null || {
+        [ -z "${VBLKFS_CI:-}" ] || fail "systemtap-sdt-dev is missing"
+        echo "SKIPPED: built without systemtap-sdt-dev"
+        return 0
+    }
+    readelf -n "$BUILD/vblkfs" | sed -n 's/^ *Name: //p' | sort -u >probes
+    for name in submit complete kick interrupt commit; do
+        grep -qx $name probes || fail "no probe $name"
+    done
+}
+
 run_tests "$@"

@@ -1,0 +1,40 @@
+/* virtio_names.c - feature bits by name, as virtio 1.2 has them (5.2.3, 6, 6.3). */
+#include <stddef.h>
+#include "virtio_blk.h"
+
+static const char *const names[] = {
+	[0] = "BARRIER",
+	[VIRTIO_BLK_F_SIZE_MAX] = "SIZE_MAX",
+	[VIRTIO_BLK_F_SEG_MAX] = "SEG_MAX",
+	[VIRTIO_BLK_F_GEOMETRY] = "GEOMETRY",
+	[VIRTIO_BLK_F_RO] = "RO",
+	[VIRTIO_BLK_F_BLK_SIZE] = "BLK_SIZE",
+	[7] = "SCSI",
+	[VIRTIO_BLK_F_FLUSH] = "FLUSH",
+	[VIRTIO_BLK_F_TOPOLOGY] = "TOPOLOGY",
+	[VIRTIO_BLK_F_CONFIG_WCE] = "CONFIG_WCE",
+	[VIRTIO_BLK_F_MQ] = "MQ",
+	[VIRTIO_BLK_F_DISCARD] = "DISCARD",
+	[VIRTIO_BLK_F_WRITE_ZEROES] = "WRITE_ZEROES",
+	[VIRTIO_BLK_F_LIFETIME] = "LIFETIME",
+	[VIRTIO_BLK_F_SECURE_ERASE] = "SECURE_ERASE",
+	[VIRTIO_BLK_F_ZONED] = "ZONED",
+	[24] = "NOTIFY_ON_EMPTY",
+	[27] = "ANY_LAYOUT",
+	[VIRTIO_RING_F_INDIRECT_DESC] = "INDIRECT_DESC",
+	[VIRTIO_RING_F_EVENT_IDX] = "EVENT_IDX",
+	[VIRTIO_F_VERSION_1] = "VERSION_1",
+	[VIRTIO_F_ACCESS_PLATFORM] = "ACCESS_PLATFORM",
+	[VIRTIO_F_RING_PACKED] = "RING_PACKED",
+	[VIRTIO_F_IN_ORDER] = "IN_ORDER",
+	[VIRTIO_F_ORDER_PLATFORM] = "ORDER_PLATFORM",
+	[VIRTIO_F_SR_IOV] = "SR_IOV",
+	[VIRTIO_F_NOTIFICATION_DATA] = "NOTIFICATION_DATA",
+	[VIRTIO_F_NOTIF_CONFIG_DATA] = "NOTIF_CONFIG_DATA",
+	[VIRTIO_F_RING_RESET] = "RING_RESET",
+};
+
+const char *virtio_blk_feature_name(unsigned bit)
+{
+	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
+}
