@@ -1,6 +1,6 @@
 #!/bin/bash
 # check.sh BUILD [TEST...] - the filesystem under a real FUSE mount of an image file: random operations against a model,
-# data verified by fio, real programs, and the life of a mount.
+# system calls against POSIX, data verified by fio, real programs, and the life of a mount.
 BUILD=${1:?usage: check.sh BUILD [TEST...]}
 shift
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -25,6 +25,11 @@ test_random_operations_with_one_worker() {
     remount_fs -o workers=1
     mkdir "$MNT/tree"
     "$BUILD/tools/fsrandom" --seed 7 --ops 2000 "$MNT/tree"
+}
+
+test_system_calls_do_what_posix_says() {
+    chmod 755 "$T" "$MNT"
+    "$BUILD/tools/posix" "$MNT"
 }
 
 test_fio_verifies_what_it_wrote() {
