@@ -173,6 +173,26 @@ test_a_killed_daemon_is_remounted_by_one_command() {
     [ "$(cat "$MNT/synced")" = "$(seq 20000)" ] || fail "a file that was synced is gone"
 }
 
+# Steps that are each synced before the next, in three directories; others write beside them without.
+test_what_was_synced_survives_kills() {
+    local round earlier
+    for round in $(seq "${VBLKFS_ROUNDS:-3}"); do
+        mkdir "$MNT/round$round"
+        "$BUILD/tools/synced" run --seed "$RANDOM" --seconds 600 "$T/marks$round" "$MNT/round$round" &
+        sleep "1.$((RANDOM % 900 + 100))"
+        kill -KILL "$(daemon_pid)"
+        wait $! || true
+        flock -w 10 "$IMG" true # all of it is dead
+        "$BUILD/tools/synced" image --base "/round$round" "$T/marks$round" "$IMG" # read only, and fsck
+        mount_fs
+        for earlier in $(seq "$round"); do
+            "$BUILD/tools/synced" check "$T/marks$earlier" "$MNT/round$earlier"
+        done
+    done
+    umount_fs
+    "$BUILD/tools/synced" image --base "/round$round" "$T/marks$round" "$IMG"
+}
+
 test_a_read_only_mount_refuses_and_writes_nothing() {
     umount_fs
     make_fs 64M

@@ -1,9 +1,9 @@
 #!/bin/bash
-# check.sh [-b BUILD] [FILE [TEST]...] - the tests in guests: the programs as users run them, on
+# check.sh [-b BUILD] [FILE [TEST]... | crash] - the tests in guests: the programs as users run them, on
 # QEMU's disks. One line a test.
 #
-# One guest for each test_*.sh beside this file (FILE: its name, also without test_ and .sh). What
-# it needs stands in its head:
+# One guest for each test_*.sh beside this file (FILE: its name, also without test_ and .sh), then
+# those of crash.sh. What it needs stands in its head:
 #	# guest: OPTIONS of tests/guest/run
 #	# disk: SIZE[,PROP=VALUE]...
 # Disks are made anew, in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE one holds
@@ -70,7 +70,10 @@ trap 'rm -rf "$work"' EXIT
 make -s O="$build" DESTDIR="$work/root" PREFIX=/usr install
 tar -C /usr/include -cf "$work/tree.tar" linux # one file: the host's many are slow to reach
 
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = crash ]; then
+	tests/guest/crash.sh "$build" ${VBLKFS_ROUNDS:+"$VBLKFS_ROUNDS"}
+	exit
+elif [ $# -gt 0 ]; then
 	name=${1#test_}
 	shift
 	run_file "tests/guest/test_${name%.sh}.sh" "$@"
@@ -82,5 +85,7 @@ for file in tests/guest/test_*.sh; do
 	run_file "$file" || bad=$((bad + 1))
 	rm -f "$work"/disk*
 done
+echo "-- the guest is killed in the middle of load"
+tests/guest/crash.sh "$build" ${VBLKFS_ROUNDS:+"$VBLKFS_ROUNDS"} || bad=$((bad + 1))
 [ $bad = 0 ] || { echo "FAILED: $bad guests" >&2; exit 1; }
 echo "all tests in guests passed"

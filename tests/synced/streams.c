@@ -54,6 +54,35 @@ uint64_t streams_steps(const struct streams *all)
 	return n;
 }
 
+struct first_problem {
+	char *why;
+	size_t why_bytes;
+};
+
+static void keep_first(void *arg, const struct fsck_problem *problem, bool fixed)
+{
+	struct first_problem *f = arg;
+
+	(void)fixed;
+	if (f->why[0] == '\0')
+		(void)snprintf(f->why, f->why_bytes, "fsck: %s", problem->text);
+}
+
+int check_disk(struct blockdev *dev, char *why, size_t why_bytes)
+{
+	struct first_problem first = {why, why_bytes};
+	struct fsck_opts opts = {
+		.mode = FSCK_NO, .force = true, .report = keep_first, .arg = &first};
+	struct fsck_result result;
+	int err;
+
+	why[0] = '\0';
+	err = fs_check(dev, &opts, &result);
+	if (err < 0)
+		(void)snprintf(why, why_bytes, "fsck: %s", result.error);
+	return err < 0 || result.nr_problems > 0 ? -1 : 0;
+}
+
 int streams_judge(
 	const struct streams *all, struct tree *tree, const char *base, char *why, size_t why_bytes)
 {

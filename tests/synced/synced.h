@@ -28,6 +28,8 @@ int synced_log(const struct synced_args *a);
 int streams_learn(struct streams *all, const uint8_t *block);
 void streams_free(struct streams *all);
 uint64_t streams_steps(const struct streams *all); /* acknowledged, of all */
+/* What fsck.vblkfs -n -f says of a disk that nobody has mounted. 0: nothing; -1 and one line in WHY. */
+int check_disk(struct blockdev *dev, char *why, size_t why_bytes);
 /* Hold what is in TREE to them. 0, or -1 and one line in WHY. */
 int streams_judge(const struct streams *all, struct tree *tree, const char *base, char *why,
 	size_t why_bytes);

@@ -57,9 +57,14 @@ static int judge_image(const struct streams *all, struct blockdev *dev, const ch
 {
 	const struct fs_mount_opts opts = {.read_only = true};
 	struct tree_fs tree;
-	int err = tree_fs_open(&tree, dev, &opts);
-	int status;
+	char why[512];
+	int status, err;
 
+	if (check_disk(dev, why, sizeof(why)) < 0) {
+		fprintf(stderr, "synced: %s\n", why);
+		return 1;
+	}
+	err = tree_fs_open(&tree, dev, &opts);
 	if (err < 0) {
 		fprintf(stderr, "synced: it cannot be mounted: %s\n", strerror(-err));
 		return 1;

@@ -3,8 +3,8 @@
  *
  * The disk is in memory, and has all up to the last flush. For each point a child process, which has
  * the memory as it was when it was forked, adds what came since: all of it, some of the writes, or
- * some of their sectors. It mounts what it has, judges, unmounts and checks; then it is gone, and
- * with it all it did.
+ * some of their sectors. It checks what it has as fsck does, mounts it, judges, unmounts and checks
+ * once more; then it is gone, and with it all it did.
  *
  * A step counts as acknowledged from the entry on that has its mark: the mark was written when the
  * system calls had returned, and those when their flush had, which so stands before it in the log. */
@@ -139,6 +139,8 @@ static int judge_state(struct replay *r, enum keep keep)
 	r->rng = rng; /* as it is to be told */
 	if (err < 0)
 		return complain(r, keep, "the log", strerror(-err));
+	if (check_disk(r->disk, why, sizeof(why)) < 0)
+		return complain(r, keep, "before the mount", why);
 	err = tree_fs_open(&tree, r->disk, NULL);
 	if (err < 0)
 		return complain(r, keep, "mount", strerror(-err));
@@ -150,6 +152,8 @@ static int judge_state(struct replay *r, enum keep keep)
 	err = tree_fs_close(&tree);
 	if (err < 0)
 		status = complain(r, keep, "unmount", strerror(-err));
+	if (status == 0 && check_disk(r->disk, why, sizeof(why)) < 0)
+		status = complain(r, keep, "after the unmount", why);
 	return status;
 }
 
@@ -305,7 +309,7 @@ int synced_log(const struct synced_args *a)
 	if (err < 0)
 		fprintf(stderr, "synced: %s\n", strerror(-err));
 	printf("synced: log of %" PRIu64 " entries, %" PRIu64 " flushes, %" PRIu64
-	       " steps acknowledged; %" PRIu64 " states mounted and judged: %" PRIu64
+	       " steps acknowledged; %" PRIu64 " states checked, mounted and judged: %" PRIu64
 	       " at a flush; between, %" PRIu64 " with some writes lost, %" PRIu64 " torn\n",
 		r.nr_entries, r.nr_flushes, streams_steps(&r.streams), r.nr_states, r.nr_at_flush,
 		r.nr_kept[KEEP_SOME], r.nr_kept[KEEP_TORN]);
