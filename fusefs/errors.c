@@ -119,6 +119,29 @@ void fs_note_io(struct fs *fs, int err, const char *fmt, ...)
 	log_line(fs, "", text);
 }
 
+static int flush_first(struct fs *fs)
+{
+	struct fs_thread *t;
+	int err = fs_thread_open(fs, &t);
+
+	if (err < 0)
+		return err;
+	err = fs_sync(t);
+	fs_thread_close(t);
+	return err;
+}
+
+int fs_shutdown(struct fs *fs, bool flush)
+{
+	int err = flush ? flush_first(fs) : 0;
+
+	atomic_store(&fs->dead, true);
+	(void)shut(fs);
+	syslog(LOG_WARNING, "%s: shut down on request: every call fails from now on",
+		fs->disk_name);
+	return err;
+}
+
 int fs_may_write(const struct fs *fs)
 {
 	if (atomic_load(&fs->dead))

@@ -620,6 +620,18 @@ static int overwrite_build(struct write *w)
 	return err;
 }
 
+/* A freeze came in between: take all back. A handle will wait for its end. */
+static int overwrite_later(struct write *w)
+{
+	struct xfer *xf = xfer_of(w->io);
+
+	unclaim(w->inode, w->io, false);
+	tx_io_end_read(xf->t, xf->epoch);
+	xfer_free_parts(xf);
+	xf->in_place = false;
+	return -EAGAIN;
+}
+
 /* The common case: no metadata changes, so no transaction. -EAGAIN: it is not the common case. */
 static int overwrite(struct write *w)
 {
@@ -633,6 +645,8 @@ static int overwrite(struct write *w)
 			unclaim(inode, w->io, false);
 	}
 	pthread_rwlock_unlock(&inode->lock);
+	if (err == 0 && tx_is_freezing(inode->fs))
+		err = overwrite_later(w);
 	if (err == 0)
 		xfer_submit(w->io);
 	return err;

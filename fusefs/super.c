@@ -543,6 +543,7 @@ int fs_unmount(struct fs *fs)
 {
 	int err;
 
+	(void)fs_thaw(fs);
 	orphans_destroy(fs);
 	inodes_destroy(fs);
 	err = tx_destroy(fs);

@@ -19,7 +19,9 @@
  *  6. Once fs->shut is set nothing is written any more, and everyone who waits is told -EIO.
  *  7. FLUSHes are numbered from 1. A file written in place is stamped with the number of the one
  *     that covers it; it is durable when that or a later one was done (flushes_ok). When one fails,
- *     the files whose stamps are higher than flushes_ok are told so by their next fsync. */
+ *     the files whose stamps are higher than flushes_ok are told so by their next fsync.
+ *  8. While frozen no handle is open, no transfer that writes is in flight, nothing is committed or
+ *     brought home. freeze is set before the epoch is turned, so invariant 4 holds for it, too. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,8 @@ struct waiter { /* a thread that polls its queue until something here changes */
 	struct blk_queue *q;
 };
 
+enum freeze { THAWED, FREEZING, FROZEN };
+
 struct txs {
 	struct fs *fs;
 	pthread_mutex_t lock; /* leaf */
@@ -51,7 +55,12 @@ struct txs {
 	bool commit_asked;
 	bool hurry; /* the cache is full of what we hold */
 	bool stop;
+	uint64_t nr_freezes; /* which one the next three are about */
+	pthread_cond_t freeze_over;
+	int freeze_err;
 	struct fs_stats stats;
+
+	_Atomic enum freeze freeze; /* changes under lock */
 
 	atomic_uint_fast64_t committed;
 	atomic_uint epoch; /* its lowest bit counts */
@@ -207,6 +216,10 @@ static int join_running(struct txs *txs, struct fs_thread *t, struct tx_handle *
 		err = fs_may_write(t->fs);
 		if (err < 0)
 			break;
+		if (atomic_load(&txs->freeze) != THAWED) {
+			wait_change(txs, t);
+			continue;
+		}
 		if (is_open && has_room(txs, tx, tx->credits, h->nr_join)) {
 			tx->nr_handles++;
 			tx->credits += h->nr_join;
@@ -870,7 +883,99 @@ static void step_checkpoint(struct txs *txs, bool all)
 		(void)fs_abort(txs->fs, err, "bring committed blocks home");
 }
 
-enum job { JOB_NONE, JOB_SYNC, JOB_MARK_ERRORS, JOB_COMMIT, JOB_FLUSH, JOB_CHECKPOINT, JOB_STOP };
+/* --- freezing --- */
+
+static int bring_all_home(struct txs *txs)
+{
+	int err = atomic_load(&txs->fs->shut) ? -EIO : commit(txs);
+
+	if (err == 0)
+		err = flush_round(txs); /* what is written in place */
+	while (err == 0 && !checkpoint_is_empty(txs->checkpoint)) {
+		step_checkpoint(txs, true);
+		err = atomic_load(&txs->fs->shut) ? -EIO : 0;
+	}
+	return err;
+}
+
+/* Caller holds txs->lock. */
+static void set_freeze(struct txs *txs, enum freeze to, int err)
+{
+	atomic_store(&txs->freeze, to);
+	txs->freeze_err = err;
+	pthread_cond_broadcast(&txs->freeze_over);
+	if (to == THAWED)
+		wake_all(txs);
+	blk_wake(txs->q);
+}
+
+static void freeze(struct txs *txs)
+{
+	uint64_t which;
+	int err;
+
+	pthread_mutex_lock(&txs->lock);
+	which = txs->nr_freezes;
+	pthread_mutex_unlock(&txs->lock);
+	err = bring_all_home(txs);
+	pthread_mutex_lock(&txs->lock);
+	if (txs->nr_freezes == which && atomic_load(&txs->freeze) == FREEZING)
+		set_freeze(txs, err < 0 ? THAWED : FROZEN, err);
+	pthread_mutex_unlock(&txs->lock);
+}
+
+int fs_freeze(struct fs *fs)
+{
+	struct txs *txs = fs->txs;
+	uint64_t which;
+	int err = fs_may_write(fs);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&txs->lock);
+	if (atomic_load(&txs->freeze) != THAWED) {
+		pthread_mutex_unlock(&txs->lock);
+		return -EBUSY;
+	}
+	which = ++txs->nr_freezes;
+	set_freeze(txs, FREEZING, 0);
+	while (txs->nr_freezes == which && atomic_load(&txs->freeze) == FREEZING)
+		pthread_cond_wait(&txs->freeze_over, &txs->lock);
+	err = txs->nr_freezes == which ? txs->freeze_err : -ECANCELED;
+	pthread_mutex_unlock(&txs->lock);
+	return err;
+}
+
+int fs_thaw(struct fs *fs)
+{
+	struct txs *txs = fs->txs;
+	enum freeze was;
+
+	pthread_mutex_lock(&txs->lock);
+	was = atomic_load(&txs->freeze);
+	if (was != THAWED)
+		set_freeze(txs, THAWED, was == FREEZING ? -ECANCELED : 0);
+	pthread_mutex_unlock(&txs->lock);
+	return was == THAWED ? -EINVAL : 0;
+}
+
+bool tx_is_freezing(const struct fs *fs)
+{
+	return atomic_load(&fs->txs->freeze) != THAWED;
+}
+
+/* --- what to do next --- */
+
+enum job {
+	JOB_NONE,
+	JOB_SYNC,
+	JOB_MARK_ERRORS,
+	JOB_COMMIT,
+	JOB_FLUSH,
+	JOB_FREEZE,
+	JOB_CHECKPOINT,
+	JOB_STOP
+};
 
 struct plan {
 	enum job job;
@@ -950,6 +1055,9 @@ static struct plan make_plan(struct txs *txs)
 	plan.all = txs->stop || txs->hurry;
 	if (txs->syncs != NULL) {
 		plan.job = JOB_SYNC;
+	} else if (atomic_load(&txs->freeze) != THAWED) {
+		if (atomic_load(&txs->freeze) == FREEZING)
+			plan.job = JOB_FREEZE;
 	} else if (atomic_load(&txs->fs->shut)) {
 		if (atomic_load(&txs->fs->errors_seen) && !txs->errors_marked)
 			plan.job = JOB_MARK_ERRORS;
@@ -990,6 +1098,9 @@ static void *commit_main(void *arg)
 			break;
 		case JOB_FLUSH:
 			flush_in_time(txs);
+			break;
+		case JOB_FREEZE:
+			freeze(txs);
 			break;
 		case JOB_CHECKPOINT:
 			step_checkpoint(txs, plan.all);
@@ -1050,10 +1161,12 @@ int tx_create(struct fs *fs)
 	txs->fs = fs;
 	txs->last_sync = &txs->syncs;
 	pthread_mutex_init(&txs->lock, NULL);
+	pthread_cond_init(&txs->freeze_over, NULL);
 	fs->txs = txs;
 	err = fs->read_only ? 0 : start_thread(txs);
 	if (err < 0) {
 		fs->txs = NULL;
+		pthread_cond_destroy(&txs->freeze_over);
 		pthread_mutex_destroy(&txs->lock);
 		free(txs);
 	}
@@ -1081,6 +1194,7 @@ int tx_destroy(struct fs *fs)
 	if (!fs->read_only)
 		stop_thread(txs);
 	fs->txs = NULL;
+	pthread_cond_destroy(&txs->freeze_over);
 	pthread_mutex_destroy(&txs->lock);
 	free(txs);
 	return atomic_load(&fs->shut) ? -EIO : 0;
@@ -1091,6 +1205,7 @@ void tx_stats(struct fs *fs, struct fs_stats *out)
 	struct txs *txs = fs->txs;
 
 	pthread_mutex_lock(&txs->lock);
+	out->frozen = atomic_load(&txs->freeze) != THAWED;
 	out->commits += txs->stats.commits;
 	out->commit_blocks += txs->stats.commit_blocks;
 	out->commit_us += txs->stats.commit_us;

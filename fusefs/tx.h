@@ -94,6 +94,10 @@ bool tx_is_flushed(const struct fs *fs, uint64_t stamp); /* inode->written_at */
  * and may cost a FLUSH. */
 void tx_io_end_read(struct fs_thread *t, unsigned epoch);
 
+/* Is the filesystem frozen, or about to be? Who writes in place asks after it has counted its
+ * transfer: a freeze that it does not see then waits for it. */
+bool tx_is_freezing(const struct fs *fs);
+
 /* From any thread, under any lock but tx.c's: */
 void tx_shut(struct fs *fs);  /* fs->shut was set: wake all who wait */
 void tx_hurry(struct fs *fs); /* memory is short: commit and checkpoint soon */

@@ -51,6 +51,16 @@ int fs_thread_open(struct fs *fs, struct fs_thread **out); /* for the calling th
 void fs_thread_close(struct fs_thread *t);                 /* nothing in flight */
 struct blk_queue *fs_thread_queue(struct fs_thread *t);
 
+/* Freeze: when it returns 0 everything done so far is durable and at home, and nothing is written
+ * until fs_thaw(): a copy of the disk made meanwhile is sound, and has nothing to replay. Calls that
+ * change something wait, others go on. Both from any thread. -EBUSY: it is frozen; -ECANCELED: it
+ * was thawed before it was frozen; -EROFS, -EIO: it can't be written anyway. */
+int fs_freeze(struct fs *fs);
+int fs_thaw(struct fs *fs); /* -EINVAL: it is not frozen. fs_unmount() thaws, too */
+/* As a power cut would, go dead now, or (FLUSH) once all is committed: from then on every call
+ * fails with -EIO and nothing is written. Any thread. Returns what the flush did. */
+int fs_shutdown(struct fs *fs, bool flush);
+
 struct fs_attr {
 	uint64_t ino;
 	uint64_t generation;
@@ -186,6 +196,7 @@ struct fs_stats {
 	uint64_t commits, commit_blocks, commit_us;
 	uint64_t cache_hits, cache_misses, cache_blocks, dirty_blocks;
 	bool read_only; /* mounted so, or turned so by an error */
+	bool frozen;    /* or on the way there */
 };
 void fs_get_stats(struct fs *fs, struct fs_stats *out);
 
