@@ -28,7 +28,7 @@
 
 #define PIECE_BYTES      4096U
 #define PIECES           (DMA_PAGE_BYTES / PIECE_BYTES)
-#define WINDOW_PAGES     8192U /* 16 GiB */
+#define WINDOW_PAGES     DMA_PAGES_MAX
 #define HUGEPAGES        "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define HUGEPAGES_WANTED 64U /* what to advise when there are none: 128 MiB */
 #define MOUNT_DIR        "/dev/hugepages"
@@ -49,7 +49,9 @@ struct dma_arena {
 	size_t reserved_bytes;
 	char path[192];
 	int fd;
-	int pagemap_fd;
+	int pagemap_fd;     /* -1: shared, and no physical addresses */
+	dma_grows_fn grows; /* of a shared one */
+	void *grows_arg;
 	atomic_uint nr_pages;
 	pthread_mutex_t lock; /* guards what follows, but for reads of phys by dma_addr() */
 	struct page *page;
@@ -217,9 +219,18 @@ static uint8_t *page_mem(const struct dma_arena *a, unsigned i)
 	return a->window + (size_t)i * DMA_PAGE_BYTES;
 }
 
+static bool is_shared(const struct dma_arena *a)
+{
+	return a->pagemap_fd < 0;
+}
+
 /* A hugepage is contiguous, so its first frame is enough. */
 static int look_up_phys(struct dma_arena *a, unsigned i)
 {
+	if (is_shared(a)) {
+		a->phys[i] = (uintptr_t)page_mem(a, i);
+		return 0;
+	}
 	return translate(a->pagemap_fd, page_mem(a, i), &a->phys[i]);
 }
 
@@ -228,7 +239,7 @@ static int map_page(struct dma_arena *a, unsigned i)
 	off_t off = (off_t)i * DMA_PAGE_BYTES;
 	void *at;
 
-	if (ftruncate(a->fd, off + DMA_PAGE_BYTES) < 0)
+	if (!is_shared(a) && ftruncate(a->fd, off + DMA_PAGE_BYTES) < 0)
 		return -errno;
 	at = mmap(page_mem(a, i), DMA_PAGE_BYTES, PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_FIXED | MAP_POPULATE, a->fd, off);
@@ -246,7 +257,9 @@ static int grow(struct dma_arena *a)
 
 	if (i == WINDOW_PAGES)
 		return -ENOMEM;
-	err = map_page(a, i);
+	err = is_shared(a) ? a->grows(a->grows_arg, i + 1) : 0;
+	if (err == 0)
+		err = map_page(a, i);
 	if (err < 0)
 		return err;
 	/* Written, so that it is there, before it is translated. */
@@ -453,7 +466,24 @@ void dma_remove_file(const char *address)
 	(void)unlink(path);
 }
 
-int dma_create(const char *address, struct dma_arena **out)
+/* Sparse, and as long as it may get: the other side maps far more than it may touch. */
+static int open_memfd(struct dma_arena *a)
+{
+	int err;
+
+	a->pagemap_fd = -1;
+	a->fd = memfd_create("vblkfs-dma", MFD_CLOEXEC);
+	if (a->fd < 0)
+		return -errno;
+	if (ftruncate(a->fd, (off_t)WINDOW_PAGES * DMA_PAGE_BYTES) == 0)
+		return 0;
+	err = -errno;
+	close(a->fd);
+	return err;
+}
+
+/* ADDRESS NULL: shared. */
+static int create(const char *address, struct dma_arena **out)
 {
 	struct dma_arena *a = calloc(1, sizeof(*a));
 	int err = -ENOMEM;
@@ -466,7 +496,7 @@ int dma_create(const char *address, struct dma_arena **out)
 	err = reserve_window(a);
 	if (err < 0)
 		goto free_pages;
-	err = open_file(a, address);
+	err = address == NULL ? open_memfd(a) : open_file(a, address);
 	if (err < 0)
 		goto unmap;
 	pthread_mutex_init(&a->lock, NULL);
@@ -482,15 +512,42 @@ free_arena:
 	return err;
 }
 
+int dma_create(const char *address, struct dma_arena **out)
+{
+	return create(address, out);
+}
+
+int dma_create_shared(dma_grows_fn grows, void *arg, struct dma_arena **out)
+{
+	int err = create(NULL, out);
+
+	if (err < 0)
+		return err;
+	(*out)->grows = grows;
+	(*out)->grows_arg = arg;
+	return 0;
+}
+
+int dma_file(const struct dma_arena *a)
+{
+	return a->fd;
+}
+
+void *dma_page(const struct dma_arena *a, unsigned nr)
+{
+	return page_mem(a, nr);
+}
+
 void dma_destroy(struct dma_arena *a)
 {
 	bool all_free = is_free_run(a, 0, atomic_load(&a->nr_pages));
 
 	(void)munmap(a->reserved, a->reserved_bytes);
-	if (all_free)
+	if (all_free && !is_shared(a))
 		(void)unlink(a->path);
 	close(a->fd);
-	close(a->pagemap_fd);
+	if (!is_shared(a))
+		close(a->pagemap_fd);
 	pthread_mutex_destroy(&a->lock);
 	free(a->page);
 	free(a);

@@ -1,4 +1,5 @@
-/* dma.h - memory that a device may read and write: 2 MiB pages of a named hugetlbfs file.
+/* dma.h - memory that a device may read and write, in pages of 2 MiB: of a named hugetlbfs file for
+ * hardware, of an unnamed file for a device that another process plays.
  *
  * Named, so that the pages outlive a killed process and nobody else gets them while the device may
  * still write: the next owner takes them over, once it has reset the device. Pages are added when
@@ -20,6 +21,14 @@ int dma_check(const char *address, char *err, size_t err_bytes);
 
 /* For the function at ADDRESS, which was reset since its last owner died. */
 int dma_create(const char *address, struct dma_arena **out);
+/* To be mapped by another process from dma_file(), page N at N * DMA_PAGE_BYTES; the addresses are
+ * this process's own. GROWS is asked, in the middle of a dma_alloc(), before there are NR_PAGES. */
+typedef int (*dma_grows_fn)(void *arg, unsigned nr_pages);
+int dma_create_shared(dma_grows_fn grows, void *arg, struct dma_arena **out);
+int dma_file(const struct dma_arena *arena);
+void *dma_page(const struct dma_arena *arena, unsigned nr);
+#define DMA_PAGES_MAX 8192U /* 16 GiB */
+
 /* Memory not freed by then stays in the file, for the next owner's dma_create() to free. */
 void dma_destroy(struct dma_arena *arena);
 /* Free what a dead owner left, if any: only once the function at ADDRESS was reset since. */
