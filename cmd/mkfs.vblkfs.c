@@ -207,7 +207,7 @@ static int parse(struct job *job, int argc, char **argv)
 	if (argc - optind == 2 && !parse_bytes(argv[optind + 1], &job->image_bytes))
 		return complain(
 			argv[optind + 1], "not a size: a number of bytes, or with K, M, G, T or P");
-	if (job->image_bytes != 0 && disk_is_pci(job->disk))
+	if (job->image_bytes != 0 && (disk_is_pci(job->disk) || disk_socket(job->disk) != NULL))
 		return complain(job->disk, "a size is for image files only");
 	return -1;
 }

@@ -115,6 +115,10 @@ static int add_one(struct mount_opts *o, const char *name, const char *value, bo
 		o->no_barrier = name[0] == 'n';
 		return 0;
 	}
+	if (value == NULL && strcmp(name, "writethrough") == 0) {
+		o->write_through = true;
+		return 0;
+	}
 	if (value == NULL &&
 		(strcmp(name, "allow_other") == 0 || strcmp(name, "noallow_other") == 0)) {
 		o->allow_other = name[0] == 'a';

@@ -201,6 +201,7 @@ static int open_disk(struct daemon *d)
 		.max_rings = o->workers,
 		.ring_size = o->queue_size,
 		.poll_only = o->poll_only,
+		.write_through = o->write_through,
 	};
 	struct blk_info info;
 	char err[512];
@@ -603,11 +604,13 @@ static void usage(FILE *f)
 {
 	fprintf(f, "usage: vblkfs [-dfhnsvV] [-N namespace] [-o options] [-t type] SOURCE DIR\n"
 		   "       umount.fuse.vblkfs DIR [-flnrv] [-N namespace] [-t type]\n"
-		   "SOURCE: 0000:00:05.0, serial=ID, uuid=..., label=..., or an image file\n"
+		   "SOURCE: 0000:00:05.0, serial=ID, uuid=..., label=..., vhost-user:SOCKET, or an "
+		   "image file\n"
 		   "options: ro, commit=s, nobarrier, cache=MiB, "
 		   "errors=remount-ro|continue|shutdown, workers=n,\n"
-		   "         slots=n, queue-size=n, spin_us=n, poll, allow_other, noallow_other; "
-		   "see vblkfs(8)\n");
+		   "         slots=n, queue-size=n, spin_us=n, poll, writethrough, allow_other, "
+		   "noallow_other;\n"
+		   "         see vblkfs(8)\n");
 }
 
 /* 0: go on; else the exit status, plus 1. */

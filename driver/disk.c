@@ -30,6 +30,14 @@ bool disk_is_pci(const char *source)
 	return disk_parse_address(source, address, sizeof(address));
 }
 
+const char *disk_socket(const char *source)
+{
+	static const char prefix[] = "vhost-user:";
+
+	return strncmp(source, prefix, sizeof(prefix) - 1) == 0 ? source + sizeof(prefix) - 1
+								: NULL;
+}
+
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes)
 {
@@ -37,5 +45,7 @@ int disk_open(const char *source, const struct disk_opts *opts, struct blockdev 
 
 	if (disk_parse_address(source, address, sizeof(address)))
 		return vblk_open(address, opts, out, err, err_bytes);
+	if (disk_socket(source) != NULL)
+		return vblk_open_socket(disk_socket(source), opts, out, err, err_bytes);
 	return image_open(source, opts, out, err, err_bytes);
 }

@@ -1,7 +1,8 @@
 /* disk.h - open a disk by the name a user gives it.
  *
  * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic),
- * anything else is the path of an image file. serial=, UUID=, LABEL= are resolved by the caller. */
+ * vhost-user:/path.sock (the socket of a vhost-user-blk back-end); anything else is the path of an
+ * image file. serial=, UUID=, LABEL= are resolved by the caller. */
 #ifndef VBLKFS_DISK_H
 #define VBLKFS_DISK_H
 #include <stdbool.h>
@@ -14,6 +15,7 @@ struct disk_opts {
 	uint32_t max_rings; /* 0: as many as the disk has */
 	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
 	bool poll_only;     /* never sleep on the interrupt */
+	bool write_through; /* switch its write cache off */
 };
 
 /* OPTS may be NULL. On failure ERR has one line for the user. */
@@ -23,11 +25,15 @@ int disk_open(const char *source, const struct disk_opts *opts, struct blockdev 
  * form. */
 bool disk_parse_address(const char *source, char *out, size_t bytes);
 bool disk_is_pci(const char *source);
+/* The socket that SOURCE names; NULL: it has another form. */
+const char *disk_socket(const char *source);
 
 int image_open(const char *path, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
 int vblk_open(const char *address, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
+int vblk_open_socket(const char *path, const struct disk_opts *opts, struct blockdev **out,
+	char *err, size_t err_bytes);
 
 /* A disk in memory, for tests: zeroed, NR_SECTORS long. */
 int mem_disk_open(uint64_t nr_sectors, struct blockdev **out);

@@ -392,10 +392,13 @@ int image_open(const char *path, const struct disk_opts *opts, struct blockdev *
 	size_t err_bytes)
 {
 	bool read_only = opts != NULL && opts->read_only;
-	int fd = open_locked(path, read_only, err, err_bytes);
 	struct image *image;
-	int code;
+	int code, fd;
 
+	if (opts != NULL && opts->write_through)
+		return fail(err, err_bytes, -EOPNOTSUPP, path,
+			"the kernel's cache can't be switched off: no writethrough here");
+	fd = open_locked(path, read_only, err, err_bytes);
 	if (fd < 0)
 		return fd;
 	image = calloc(1, sizeof(*image));

@@ -8,8 +8,8 @@
  * device has it.
  *
  * Threads: a handle is its thread's; `armed` is also the interrupt thread's. A ring is under its
- * `lock`. Lock order: config_lock (virtio_bus.h) > open_lock > ring->lock > handles_lock. done() is
- * called under none. */
+ * `lock`. Lock order: config_lock (virtio_bus.h) > open_lock > ring->lock (several: by number) >
+ * handles_lock. done() is called under none. */
 #ifndef VBLKFS_VBLK_H
 #define VBLKFS_VBLK_H
 #include <pthread.h>
@@ -54,12 +54,18 @@ struct vblk_slot_dma { /* its bytes that the device reads and writes; one cache 
 };
 static_assert(sizeof(struct vblk_slot_dma) == 64, "slots share no cache line");
 
+enum vblk_service {
+	VBLK_LIVE,
+	VBLK_FROZEN,  /* the device may come back: requests wait */
+	VBLK_STOPPED, /* for good: requests fail */
+};
+
 struct vblk_ring {
 	struct vblk *vblk;
 	struct virtqueue *vq;
 	struct owner_lock lock; /* guards all down to the line */
-	bool stopped;           /* nothing more is given to the device */
-	unsigned max_segs;      /* of data, by the ring */
+	enum vblk_service service;
+	unsigned max_segs; /* of data, by the ring */
 	struct vblk_slot *slot;
 	struct vblk_slot_dma *slot_dma;
 	uint64_t slot_dma_addr;
@@ -121,6 +127,13 @@ struct vblk {
 	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
 	struct vblk_watch watch;
 
+	bool write_through; /* it was told so */
+
+	/* Changing requests that are done (see vblk_nr_changes()) when the last successful flush was
+	 * submitted. And a negative errno that the next flush owes. */
+	atomic_uint_fast64_t nr_flushed;
+	atomic_int flush_err;
+
 	atomic_bool breaking;
 	atomic_int dead; /* a negative errno: the device was reset and requests fail */
 
@@ -131,7 +144,10 @@ struct vblk {
 
 struct vblk_progress { /* of a request; lives in blk_req.priv */
 	struct vblk_handle *owner;
-	size_t iov_off; /* bytes into iov[iov_index]: the first that was not given yet */
+	union {
+		size_t iov_off;  /* bytes into iov[iov_index]: the first that was not given yet */
+		uint64_t covers; /* of a flush: the changes before it */
+	};
 	uint32_t iov_index;
 	uint32_t left;  /* sectors to give; of a flush: 1 */
 	uint32_t parts; /* with the device */
@@ -157,6 +173,8 @@ static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
  * on. */
 int vblk_give_part(struct vblk_ring *ring, struct blk_req *req);
 int vblk_error_of(uint8_t status); /* as the device wrote it */
+/* Flush, before there are handles; errors as below, and -EIO. */
+int vblk_ring_flush(struct vblk_ring *ring);
 /* Ask for the serial number, before there are handles. -ENODATA: it has none; -ETIMEDOUT: no
  * answer; and as virtio_device_health(). */
 int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
@@ -174,9 +192,15 @@ void vblk_kick(struct blk_queue *q);
 int vblk_poll(struct blk_queue *q);
 bool vblk_arm(struct blk_queue *q);
 int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
+/* The device lost the ring and all that was in it; it has an empty one again. Between the two
+ * nothing of the ring is touched. FLUSH_ERR: what flushes that wait or were in flight end with, or,
+ * if there are none, the next one; 0: they are done again. All rings at once. */
+void vblk_ring_freeze(struct vblk_ring *ring);
+void vblk_rings_restore(struct vblk *vblk, int flush_err);
+void vblk_note_flushed(struct vblk *vblk, uint64_t nr_changes);
+uint64_t vblk_nr_changes(const struct vblk *vblk); /* writes, discards: done, of all rings */
 
 /* vblk_watch.c: */
-const char *vblk_likely_cause(struct vblk *vblk); /* of a silence, for the user */
 int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
 void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */

@@ -249,13 +249,15 @@ int vblk_give_part(struct vblk_ring *ring, struct blk_req *req)
 	vblk_count_parts(&ring->nr_given);
 	PROBE4(submit, ring->vq->index, req->op, next_sector(req), part.nr_sectors);
 	p->iov_index = part.iov_index;
-	p->iov_off = part.iov_off;
+	if (req->op != BLK_FLUSH)
+		p->iov_off = part.iov_off;
 	p->left -= part.nr_sectors;
 	p->parts++;
 	return 0;
 }
 
-static int wait_for_id(struct vblk_ring *ring)
+/* Of a ring with nothing else in it. */
+static int wait_for_one(struct vblk_ring *ring)
 {
 	struct hw *hw = ring->vblk->hw;
 
@@ -275,6 +277,28 @@ static int wait_for_id(struct vblk_ring *ring)
 	return -ETIMEDOUT;
 }
 
+/* Add PART, and wait for it. The status byte is the caller's to look at. */
+static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
+{
+	int err = add_part(ring, part, data_in);
+
+	if (err < 0)
+		return err;
+	if (vq_kick_prepare(ring->vq))
+		vq_notify(ring->vq);
+	return wait_for_one(ring);
+}
+
+int vblk_ring_flush(struct vblk_ring *ring)
+{
+	struct part part = {.slot = ring->free_slot[0], .type = VIRTIO_BLK_T_FLUSH};
+	int err = do_alone(ring, &part, false);
+
+	if (err < 0)
+		return err;
+	return vblk_error_of(dma_load8(ring->vblk->hw, &ring->slot_dma[part.slot].status));
+}
+
 int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES])
 {
 	struct part part = {.slot = ring->free_slot[0], .type = VIRTIO_BLK_T_GET_ID, .nr_data = 1};
@@ -284,12 +308,7 @@ int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES])
 	part.seg[1] = (struct vq_seg){
 		.addr = slot_addr(ring, part.slot, offsetof(struct vblk_slot_dma, u)),
 		.bytes = VIRTIO_BLK_ID_BYTES};
-	err = add_part(ring, &part, true);
-	if (err < 0)
-		return err;
-	if (vq_kick_prepare(ring->vq))
-		vq_notify(ring->vq);
-	err = wait_for_id(ring);
+	err = do_alone(ring, &part, true);
 	if (err < 0)
 		return err;
 	for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)

@@ -7,8 +7,12 @@
  *     the next ones: so one that waits always gets on, even when its owner sleeps.
  *  3. done() is called by the owner, in its vblk_poll(), under no lock, once, with the first error
  *     of any part.
- *  4. Parts come back from the device, or all at once after its reset (vblk->dead); a slot is never
- *     used again before. */
+ *  4. Parts come back from the device, or all at once after its reset (vblk->dead), or are taken
+ *     back when it lost them (frozen); a slot is never used again before.
+ *  5. A request that the device lost is given again from its start: it was not called back, so its
+ *     memory is still the queue's.
+ *  6. What a device acknowledged before it lost its state, and did not flush, may be gone: then a
+ *     flush fails, once. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +54,34 @@ static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
 	return req->op == BLK_FLUSH && !vblk->info.volatile_cache;
 }
 
+uint64_t vblk_nr_changes(const struct vblk *vblk)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		sum += __atomic_load_n(&vblk->ring[i].stat.writes, __ATOMIC_RELAXED) +
+		       __atomic_load_n(&vblk->ring[i].stat.others, __ATOMIC_RELAXED);
+	return sum;
+}
+
+void vblk_note_flushed(struct vblk *vblk, uint64_t covers)
+{
+	uint64_t now = atomic_load(&vblk->nr_flushed);
+
+	while (now < covers && !atomic_compare_exchange_weak(&vblk->nr_flushed, &now, covers))
+		continue;
+}
+
 static void finish(struct vblk_ring *ring, struct blk_req *req)
 {
-	struct vblk_handle *owner = vblk_progress_of(req)->owner;
+	const struct vblk_progress *p = vblk_progress_of(req);
+	struct vblk_handle *owner = p->owner;
 
-	if (!is_noop(ring->vblk, req))
-		count_request(&ring->stat, req, vblk_progress_of(req)->err);
+	if (!is_noop(ring->vblk, req)) {
+		count_request(&ring->stat, req, p->err);
+		if (req->op == BLK_FLUSH && p->err == 0)
+			vblk_note_flushed(ring->vblk, p->covers);
+	}
 	req->next = NULL;
 	*owner->done_end = req;
 	owner->done_end = &req->next;
@@ -103,7 +129,9 @@ static bool give(struct vblk_ring *ring, struct blk_req *req)
 	struct vblk_progress *p = vblk_progress_of(req);
 
 	while (p->left > 0 && p->err == 0) {
-		int err = ring->stopped ? -EIO : vblk_give_part(ring, req);
+		int err = ring->service == VBLK_LIVE      ? vblk_give_part(ring, req)
+			  : ring->service == VBLK_STOPPED ? -EIO
+							  : -ENOSPC;
 
 		if (err == -ENOSPC)
 			return false;
@@ -133,7 +161,7 @@ static void kick(struct vblk_ring *ring)
 	unsigned nr = vq_nr_unkicked(ring->vq);
 	bool wanted;
 
-	if (ring->stopped || nr == 0)
+	if (ring->service != VBLK_LIVE || nr == 0)
 		return;
 	ring->batch_ns = 0;
 	count_batch(&ring->stat, nr);
@@ -156,6 +184,114 @@ static void fail_all(struct vblk_ring *ring, int err)
 	give_waiting(ring);
 }
 
+/* --- a device that lost its state --- */
+
+void vblk_ring_freeze(struct vblk_ring *ring)
+{
+	owner_lock_share(&ring->lock);
+	owner_lock(&ring->lock);
+	if (ring->service == VBLK_LIVE)
+		ring->service = VBLK_FROZEN;
+	owner_unlock(&ring->lock);
+}
+
+static void rewind_request(struct vblk *vblk, struct blk_req *req)
+{
+	struct vblk_progress *p = vblk_progress_of(req);
+
+	p->iov_index = 0;
+	p->parts = 0;
+	p->left = p->err < 0 ? 0 : req->op == BLK_FLUSH ? 1 : req->nr_sectors;
+	if (req->op == BLK_FLUSH)
+		p->covers = vblk_nr_changes(vblk);
+	else
+		p->iov_off = 0;
+}
+
+/* The device has none of them any more: all parts come back to their requests, which wait again,
+ * before those that have waited so far. */
+static void take_back_all(struct vblk_ring *ring)
+{
+	struct blk_req *first = NULL, **end = &first;
+
+	ring->batch_ns = 0;
+	for (uint16_t i = 0; i < ring->nr_slots; i++) {
+		struct blk_req *req = ring->slot[i].req;
+
+		if (req == NULL)
+			continue;
+		ring->slot[i].req = NULL;
+		ring->free_slot[ring->nr_free_slots++] = i;
+		vblk_count_parts(&ring->nr_returned);
+		if (--vblk_progress_of(req)->parts > 0)
+			continue;
+		if (vblk_progress_of(req)->left == 0) { /* else it is in the line already */
+			*end = req;
+			end = &req->next;
+		}
+		rewind_request(ring->vblk, req);
+	}
+	*end = ring->waiting;
+	if (ring->waiting == NULL && first != NULL)
+		ring->waiting_end = end;
+	ring->waiting = first;
+}
+
+static bool fail_flushes(struct vblk_ring *ring, int err)
+{
+	bool any = false;
+
+	for (struct blk_req *req = ring->waiting; req != NULL; req = req->next) {
+		struct vblk_progress *p = vblk_progress_of(req);
+
+		if (req->op != BLK_FLUSH || p->err < 0)
+			continue;
+		p->err = err;
+		p->left = 0;
+		any = true;
+	}
+	return any;
+}
+
+static void lock_all(struct vblk *vblk)
+{
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		owner_lock(&vblk->ring[i].lock);
+}
+
+static void unlock_all(struct vblk *vblk)
+{
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		owner_unlock(&vblk->ring[i].lock);
+}
+
+static void thaw(struct vblk_ring *ring)
+{
+	if (ring->service != VBLK_FROZEN)
+		return;
+	ring->service = VBLK_LIVE;
+	give_waiting(ring);
+	kick(ring);
+}
+
+void vblk_rings_restore(struct vblk *vblk, int flush_err)
+{
+	bool told = false;
+
+	lock_all(vblk); /* a flush is submitted before or after, not in the middle */
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		take_back_all(&vblk->ring[i]);
+		told |= flush_err < 0 && fail_flushes(&vblk->ring[i], flush_err);
+	}
+	if (flush_err < 0 && !told)
+		atomic_store(&vblk->flush_err, flush_err);
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		thaw(&vblk->ring[i]);
+	unlock_all(vblk);
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		(void)vblk_ring_wake(&vblk->ring[i]);
+}
+
 /* --- the seam --- */
 
 static struct vblk_handle *to_handle(struct blk_queue *q)
@@ -172,6 +308,20 @@ static bool in_range(struct vblk *vblk, const struct blk_req *req)
 	       (req->sector <= nr_sectors && req->nr_sectors <= nr_sectors - req->sector);
 }
 
+/* Caller holds the ring's lock: see vblk_rings_restore(). */
+static void prepare_flush(struct vblk *vblk, struct blk_req *req)
+{
+	struct vblk_progress *p = vblk_progress_of(req);
+
+	if (is_noop(vblk, req)) {
+		p->left = 0;
+		return;
+	}
+	p->covers = vblk_nr_changes(vblk);
+	if (p->err == 0 && atomic_load_explicit(&vblk->flush_err, memory_order_relaxed) != 0)
+		p->err = atomic_exchange(&vblk->flush_err, 0);
+}
+
 int vblk_submit(struct blk_queue *q, struct blk_req *req)
 {
 	struct vblk_handle *h = to_handle(q);
@@ -185,10 +335,10 @@ int vblk_submit(struct blk_queue *q, struct blk_req *req)
 		.left = req->op == BLK_FLUSH ? 1 : req->nr_sectors,
 		.err = atomic_load_explicit(&ring->vblk->dead, memory_order_relaxed),
 	};
-	if (is_noop(ring->vblk, req))
-		p->left = 0;
 	req->next = NULL;
 	owner_lock(&ring->lock);
+	if (req->op == BLK_FLUSH)
+		prepare_flush(ring->vblk, req);
 	if (ring->waiting != NULL || !give(ring, req)) {
 		*ring->waiting_end = req;
 		ring->waiting_end = &req->next;
@@ -226,14 +376,14 @@ static struct blk_req *poll_ring(struct vblk_handle *h, bool *broke)
 	owner_lock(&ring->lock);
 	if (dead != 0) {
 		fail_all(ring, dead);
-	} else if (!ring->stopped) {
+	} else if (ring->service == VBLK_LIVE) {
 		reap(ring);
 		give_waiting(ring);
 		kick(ring);
 		if (!owner_lock_is_shared(&ring->lock))
 			vq_disable_cb(ring->vq);
 	}
-	*broke = ring->vq->broken && !ring->stopped;
+	*broke = ring->service == VBLK_LIVE && ring->vq->broken;
 	first = take_done(h);
 	count(first != NULL ? &ring->stat.polls_hit : &ring->stat.polls_missed, 1);
 	owner_unlock(&ring->lock);
@@ -282,7 +432,7 @@ static bool arm_ring(struct vblk_handle *h)
 	owner_lock(&ring->lock);
 	atomic_store(&h->armed, true); /* before the device may interrupt */
 	kick(ring);
-	ready = h->done != NULL || (!ring->stopped && vq_enable_cb(ring->vq));
+	ready = h->done != NULL || (ring->service == VBLK_LIVE && vq_enable_cb(ring->vq));
 	owner_unlock(&ring->lock);
 	/* After `armed` was set: whoever changes these wakes those who are armed. */
 	if (atomic_load(&vblk->dead) != 0 || !atomic_load(&vblk->vdev->has_irq))

@@ -11,10 +11,8 @@
 #include <unistd.h>
 #include "vblk.h"
 
-#define TICK_MS            1000
-#define STALL_TICKS        30U
-#define PCI_COMMAND        0x04
-#define PCI_COMMAND_MASTER 0x04
+#define TICK_MS     1000
+#define STALL_TICKS 30U
 
 void vblk_break(struct vblk *vblk, int err, const char *why)
 {
@@ -26,7 +24,7 @@ void vblk_break(struct vblk *vblk, int err, const char *why)
 
 		owner_lock_share(&ring->lock);
 		owner_lock(&ring->lock);
-		ring->stopped = true;
+		ring->service = VBLK_STOPPED;
 		owner_unlock(&ring->lock);
 	}
 	/* Only now may what the device had be given back: it can't write to it any more (virtio
@@ -44,23 +42,12 @@ static uint64_t nr_inflight(struct vblk_ring *ring)
 	return atomic_load(&ring->nr_given) - returned;
 }
 
-const char *vblk_likely_cause(struct vblk *vblk)
-{
-	uint8_t command;
-
-	if (vblk->hw->ops->cfg_read(vblk->hw, PCI_COMMAND, &command, 1) < 0)
-		return "its configuration space can't be read";
-	if (!(command & PCI_COMMAND_MASTER))
-		return "bus mastering was turned off: did another program open the function?";
-	return "the host does not answer";
-}
-
 static void report_stall(struct vblk *vblk, unsigned index)
 {
 	syslog(LOG_WARNING, "%s: %llu requests on queue %u, none done for %u s: %s",
 		vblk->info.name, (unsigned long long)nr_inflight(&vblk->ring[index]), index,
 		vblk->watch.stall_ticks * (unsigned)vblk->watch.tick_ms / 1000,
-		vblk_likely_cause(vblk));
+		vblk->vdev->config->silence(vblk->vdev));
 }
 
 /* False: it stands still. */

@@ -15,6 +15,7 @@
 #include <syslog.h>
 #include "probes.h"
 #include "vblk.h"
+#include "vhost_user.h"
 #include "virtio_blk.h"
 #include "virtio_pci.h"
 
@@ -238,6 +239,42 @@ static void vblk_config_changed(struct virtio_device *vdev)
 			(unsigned long long)atomic_load(&vblk->limits.nr_sectors));
 }
 
+static void vblk_freeze(struct virtio_device *vdev)
+{
+	struct vblk *vblk = vdev->priv;
+
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		vblk_ring_freeze(&vblk->ring[i]);
+}
+
+/* What the device acknowledged and did not flush may be gone with its state. Whoever flushes next
+ * must not take it for durable. */
+static void restore_rings(struct vblk *vblk)
+{
+	uint64_t nr_changes = vblk_nr_changes(vblk);
+	int err = 0;
+
+	if (vblk->info.volatile_cache && nr_changes != atomic_load(&vblk->nr_flushed)) {
+		err = -EIO;
+		syslog(LOG_ERR,
+			"%s: what was written and not flushed may be lost: the next flush fails",
+			vblk->info.name);
+	}
+	vblk_note_flushed(vblk, nr_changes);
+	vblk_rings_restore(vblk, err);
+}
+
+static void vblk_restore(struct virtio_device *vdev)
+{
+	struct vblk *vblk = vdev->priv;
+
+	if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE))
+		vdev->config->set(vdev, CONFIG(writeback), 1, vblk->info.volatile_cache);
+	vblk_config_changed(vdev);
+	if (!atomic_load(&vblk->breaking))
+		restore_rings(vblk);
+}
+
 /* --- beginning and end --- */
 
 static void vblk_vq_callback(struct virtqueue *vq)
@@ -327,8 +364,8 @@ static int read_serial(struct vblk *vblk)
 	if (err == -ENODATA)
 		return 0;
 	if (err == -ETIMEDOUT)
-		return virtio_fail(
-			vblk->vdev, err, "the device does not answer: %s", vblk_likely_cause(vblk));
+		return virtio_fail(vblk->vdev, err, "the device does not answer: %s",
+			vblk->vdev->config->silence(vblk->vdev));
 	if (err < 0)
 		return virtio_fail(
 			vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", what_is_wrong(err));
@@ -338,14 +375,47 @@ static int read_serial(struct vblk *vblk)
 	return 0;
 }
 
+/* The end of the cache does not write back what is in it (5.2.6.1). */
+static int commit_earlier_writes(struct vblk *vblk)
+{
+	int err = vblk_ring_flush(&vblk->ring[0]);
+
+	if (err < 0)
+		return virtio_fail(vblk->vdev, err, "the device's cache can't be flushed");
+	return 0;
+}
+
 static int start(struct vblk *vblk)
 {
 	int err = virtio_device_ready(vblk->vdev);
 
 	if (err == 0)
 		err = read_serial(vblk);
+	if (err == 0 && vblk->write_through)
+		err = commit_earlier_writes(vblk);
 	if (err == 0)
 		err = vblk_watch_start(vblk);
+	return err;
+}
+
+/* The cache mode that the user wants, or a known one where the configuration does not tell. */
+static int set_cache_mode(
+	struct virtio_device *vdev, struct vblk_config *c, const struct disk_opts *opts)
+{
+	uint8_t mode = opts->write_through ? 0 : vdev->cache_mode_unset ? 1 : c->writeback;
+	int err;
+
+	if (!virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE))
+		return mode == c->writeback ? 0
+					    : virtio_fail(vdev, -EOPNOTSUPP,
+						      "its write cache can't be switched off (no "
+						      "CONFIG_WCE)");
+	if (mode == c->writeback && !vdev->cache_mode_unset)
+		return 0;
+	vdev->config->set(vdev, CONFIG(writeback), 1, mode);
+	err = read_config(vdev, c);
+	if (err == 0 && c->writeback != mode)
+		err = virtio_fail(vdev, -EPROTO, "its write cache can't be switched");
 	return err;
 }
 
@@ -360,6 +430,8 @@ static int vblk_probe(struct virtio_device *vdev)
 
 	if (err == 0)
 		err = check_config(vdev, &c);
+	if (err == 0)
+		err = set_cache_mode(vdev, &c, opts);
 	if (err < 0)
 		return err;
 	vblk = alloc_vblk(vdev, choose_nr_rings(vdev, &c, opts));
@@ -367,6 +439,7 @@ static int vblk_probe(struct virtio_device *vdev)
 		return -ENOMEM;
 	vdev->priv = vblk;
 	vblk->dev.ops = &vblk_ops;
+	vblk->write_through = opts->write_through && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
 	set_info(vblk, &c, opts);
 	set_limits(vblk, &c);
 	err = make_rings(vblk, opts);
@@ -410,6 +483,8 @@ static struct virtio_driver virtio_blk = {
 	.probe = vblk_probe,
 	.remove = vblk_remove,
 	.config_changed = vblk_config_changed,
+	.freeze = vblk_freeze,
+	.restore = vblk_restore,
 };
 
 /* --- the seam --- */
@@ -439,7 +514,9 @@ static void vblk_dma_free(struct blockdev *dev, void *mem, size_t bytes)
 
 static void vblk_close(struct blockdev *dev)
 {
-	virtio_pci_close(((struct vblk *)dev)->vdev);
+	struct virtio_device *vdev = ((struct vblk *)dev)->vdev;
+
+	vdev->config->close(vdev);
 }
 
 static const struct blockdev_ops vblk_ops = {
@@ -524,23 +601,33 @@ int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t byt
 	return virtio_attribute(((struct vblk *)dev)->vdev, name, buf, bytes);
 }
 
+static const struct disk_opts *options(const struct disk_opts *opts)
+{
+	static const struct disk_opts defaults;
+
+	(void)virtio_register_driver(&virtio_blk); /* -EEXIST: by an earlier open */
+	return opts == NULL ? &defaults : opts;
+}
+
+static struct blockdev *disk_of(struct virtio_device *vdev)
+{
+	vdev->params = NULL; /* of the caller, and read */
+	return &((struct vblk *)vdev->priv)->dev;
+}
+
 int vblk_open_hw(struct hw *hw, const struct disk_opts *opts, struct blockdev **out, char *err_text,
 	size_t err_bytes)
 {
-	static const struct disk_opts defaults;
 	struct virtio_device *vdev;
 	int err;
 
-	if (opts == NULL)
-		opts = &defaults;
-	(void)virtio_register_driver(&virtio_blk); /* -EEXIST: by an earlier open */
+	opts = options(opts);
 	err = virtio_pci_open(hw, opts, !opts->poll_only, &vdev, err_text, err_bytes);
 	if (err < 0) {
 		hw->ops->close(hw);
 		return err;
 	}
-	vdev->params = NULL;
-	*out = &((struct vblk *)vdev->priv)->dev;
+	*out = disk_of(vdev);
 	return 0;
 }
 
@@ -553,4 +640,18 @@ int vblk_open(const char *address, const struct disk_opts *opts, struct blockdev
 	if (err < 0)
 		return err;
 	return vblk_open_hw(hw, opts, out, err_text, err_bytes);
+}
+
+int vblk_open_socket(const char *path, const struct disk_opts *opts, struct blockdev **out,
+	char *err_text, size_t err_bytes)
+{
+	struct virtio_device *vdev;
+	int err;
+
+	opts = options(opts);
+	err = vhost_user_open(path, opts, !opts->poll_only, &vdev, err_text, err_bytes);
+	if (err < 0)
+		return err;
+	*out = disk_of(vdev);
+	return 0;
 }

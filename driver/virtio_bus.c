@@ -210,6 +210,26 @@ void virtio_device_gone(struct virtio_device *vdev, int err)
 	virtio_config_changed(vdev);
 }
 
+bool virtio_device_freeze(struct virtio_device *vdev)
+{
+	bool can;
+
+	pthread_mutex_lock(&vdev->config_lock);
+	can = vdev->config_enabled && vdev->drv->freeze != NULL;
+	if (can)
+		vdev->drv->freeze(vdev);
+	pthread_mutex_unlock(&vdev->config_lock);
+	return can;
+}
+
+void virtio_device_restore(struct virtio_device *vdev)
+{
+	pthread_mutex_lock(&vdev->config_lock);
+	if (vdev->config_enabled && vdev->drv->restore != NULL)
+		vdev->drv->restore(vdev);
+	pthread_mutex_unlock(&vdev->config_lock);
+}
+
 int virtio_device_health(struct virtio_device *vdev)
 {
 	int err = atomic_load(&vdev->gone);

@@ -63,6 +63,9 @@ struct virtio_config_ops {
 	/* May be NULL. How many there are. */
 	unsigned (*regions)(
 		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
+	/* Why it may be that the device does not answer, in words. */
+	const char *(*silence)(struct virtio_device *vdev);
+	void (*close)(struct virtio_device *vdev); /* unregister, and let go of all */
 };
 
 struct virtio_device_id {
@@ -86,6 +89,10 @@ struct virtio_driver {
 	void (*remove)(struct virtio_device *vdev); /* resets the device before it frees anything */
 	/* The configuration changed, or the device broke: see virtio_device_health(). */
 	void (*config_changed)(struct virtio_device *vdev);
+	/* The device lost its state: touch no queue. Then, if it comes back, and with empty queues:
+	 * give it anew what it had. Both NULL: it can't. */
+	void (*freeze)(struct virtio_device *vdev);
+	void (*restore)(struct virtio_device *vdev);
 
 	struct virtio_driver *next; /* the bus's */
 };
@@ -97,7 +104,8 @@ struct virtio_device {
 	char name[64];
 	uint32_t config_bytes; /* readable at all; a field past it does not exist */
 	uint32_t max_vqs;      /* as the transport knows it */
-	atomic_bool has_irq;   /* interrupts are delivered; may turn false, never true */
+	bool cache_mode_unset; /* the block device's configuration may tell it wrong, until it was set */
+	atomic_bool has_irq; /* interrupts are delivered; may turn false, never true */
 	uint64_t offered, features;
 	const void *params; /* what the opener wants of the driver; of the driver's own type */
 	void *priv;         /* the driver's */
@@ -145,6 +153,10 @@ void virtio_give_up(struct virtio_device *vdev);
 /* By transports: a configuration interrupt; the device vanished. */
 void virtio_config_changed(struct virtio_device *vdev);
 void virtio_device_gone(struct virtio_device *vdev, int err);
+/* It lost its state and may get it back: freeze() and restore() of the driver. On the thread of
+ * config_changed(). False: the driver can't, or is just beginning or ending. */
+bool virtio_device_freeze(struct virtio_device *vdev);
+void virtio_device_restore(struct virtio_device *vdev);
 
 /* Attributes as text: status, features, vendor, device, modalias. The length, or -ENOENT. */
 int virtio_attribute(struct virtio_device *vdev, const char *name, char *buf, size_t bytes);

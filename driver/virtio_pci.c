@@ -20,9 +20,11 @@
 #include "virtio_pci_layout.h"
 #include "virtqueue.h"
 
-#define PCI_VENDOR       0x00
-#define PCI_MSIX_CONTROL 2
-#define PCI_MSIX_ENABLE  0x80 /* in the control word's upper byte */
+#define PCI_VENDOR         0x00
+#define PCI_COMMAND        0x04
+#define PCI_COMMAND_MASTER 0x04
+#define PCI_MSIX_CONTROL   2
+#define PCI_MSIX_ENABLE    0x80 /* in the control word's upper byte */
 
 #define STATUS_GONE    0xffU
 #define RESET_POLL_US  200U
@@ -464,6 +466,17 @@ static unsigned vpci_regions(
 	return 4;
 }
 
+static const char *vpci_silence(struct virtio_device *vdev)
+{
+	uint8_t command;
+
+	if (vdev->hw->ops->cfg_read(vdev->hw, PCI_COMMAND, &command, 1) < 0)
+		return "its configuration space can't be read";
+	if (!(command & PCI_COMMAND_MASTER))
+		return "bus mastering was turned off: did another program open the function?";
+	return "the host does not answer";
+}
+
 static const struct virtio_config_ops vpci_config_ops = {
 	.name = "virtio-pci, modern",
 	.get_status = vpci_get_status,
@@ -478,6 +491,8 @@ static const struct virtio_config_ops vpci_config_ops = {
 	.del_vqs = vpci_del_vqs,
 	.notify = vpci_notify,
 	.regions = vpci_regions,
+	.silence = vpci_silence,
+	.close = virtio_pci_close,
 };
 
 /* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the

@@ -39,7 +39,7 @@ struct vq_ring {
 	uint16_t used_idx;  /* next to take */
 	uint16_t used_seen; /* the device's, as of the last look */
 	uint16_t free_head, nr_free;
-	uint16_t nr_free_tables;
+	uint16_t nr_tables, nr_free_tables;
 
 	struct vring_desc *desc;
 	struct vring_avail *avail;
@@ -112,21 +112,14 @@ static int alloc_tables(struct vq_ring *r)
 		return -ENOMEM;
 	r->tables_bytes = bytes;
 	r->tables_addr = r->hw->ops->dma_addr(r->hw, r->tables, &contig);
-	for (uint16_t i = 0; i < nr; i++)
-		r->free_table[i] = (uint16_t)(nr - 1 - i);
-	r->nr_free_tables = nr;
+	r->nr_tables = nr;
 	return r->tables_addr == UINT64_MAX || contig < bytes ? -EFAULT : 0;
 }
 
 static int alloc_entries(struct vq_ring *r)
 {
 	r->entry = calloc(r->size, sizeof(*r->entry));
-	if (r->entry == NULL)
-		return -ENOMEM;
-	for (uint16_t i = 0; i < r->size; i++)
-		r->entry[i].next = i + 1;
-	r->nr_free = r->size;
-	return 0;
+	return r->entry == NULL ? -ENOMEM : 0;
 }
 
 static void free_ring(struct vq_ring *r, bool leak)
@@ -150,6 +143,21 @@ static void quench(struct vq_ring *r)
 		dma_store16(r->hw, &r->avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
 }
 
+/* The ring's memory is zero (2.7.10.1). */
+static void start_ring(struct vq_ring *r)
+{
+	r->avail_idx = r->shown_idx = r->used_idx = r->used_seen = 0;
+	for (uint16_t i = 0; i < r->size; i++)
+		r->entry[i] = (struct entry){.next = i + 1};
+	r->free_head = 0;
+	r->nr_free = r->size;
+	for (uint16_t i = 0; i < r->nr_tables; i++)
+		r->free_table[i] = (uint16_t)(r->nr_tables - 1 - i);
+	r->nr_free_tables = r->nr_tables;
+	r->cb_enabled = false;
+	quench(r);
+}
+
 static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring **out)
 {
 	struct vq_ring *r = calloc(1, sizeof(*r));
@@ -170,7 +178,7 @@ static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring
 		free_ring(r, false);
 		return err;
 	}
-	quench(r);
+	start_ring(r);
 	*out = r;
 	return 0;
 }
@@ -196,6 +204,13 @@ int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 	}
 	*out = vq;
 	return 0;
+}
+
+void vq_reset(struct virtqueue *vq)
+{
+	memset(vq->ring->mem, 0, vq->ring->mem_bytes);
+	vq->broken = false;
+	start_ring(vq->ring);
 }
 
 void vq_destroy(struct virtqueue *vq, bool leak)

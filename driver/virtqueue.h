@@ -40,6 +40,8 @@ int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 	const struct virtqueue_info *info, struct virtqueue **out);
 void vq_destroy(
 	struct virtqueue *vq, bool leak); /* LEAK: the device may still write to its memory */
+/* As just created, where it is: for a device that forgot it. */
+void vq_reset(struct virtqueue *vq);
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
 
 unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */

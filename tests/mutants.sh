@@ -16,9 +16,8 @@
 #	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
 #	5.2.6			BO11			LIFETIME is not accepted, GET_LIFETIME never sent
-#	5.2.6.1			BO16			the cache mode is read and never changed (CF4)
 set -u
-absent=(VQ2 VQ3 PC13 NT2 SP8 SP9 RF3 IN5 PC17 PC20 BO11 BO16)
+absent=(VQ2 VQ3 PC13 NT2 SP8 SP9 RF3 IN5 PC17 PC20 BO11)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,7 +33,7 @@ forgotten=$(rules | grep -vxF -f <(sed -n 's/^mutant \([A-Z]*[0-9]*\) .*/\1/p' "
 cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/tests "$work"
 mkdir "$work/fusefs"
 cd "$work" || exit 1
-for test in virtio virtio_pci virtqueue virtio_blk hostile bar_guard; do
+for test in virtio virtio_pci virtqueue virtio_blk hostile bar_guard vhost_user; do
 	make -s O=out FUSEFS_SRC= "out/san/test_$test" || exit 1
 	"out/san/test_$test" || exit 1 # red before anything was broken
 done
@@ -108,7 +107,7 @@ mutant SP7 virtqueue virtqueue.c '/^static uint16_t put_indirect/,/^}/s/desc_fla
 mutant SP10 virtqueue virtqueue.c '/^int vq_add/,/^}/s/r->avail_idx++;/r->avail_idx--;/'
 mutant SP11 virtqueue virtqueue.c '/^static void quench/,/^}/s/if (r->event_idx)/if (false)/'
 mutant SP12 virtqueue virtqueue.c 's/if (bytes > r->entry\[id\].in_bytes)/if (bytes != r->entry[id].in_bytes)/'
-mutant SP13 virtqueue virtqueue.c 's/^	quench(r);/	r->used->flags = le16_of(1);\n&/'
+mutant SP13 virtqueue virtqueue.c '/^static void start_ring/,/^}/s/^	quench(r);/	r->used->flags = le16_of(1);\n&/'
 mutant SP14 virtqueue virtqueue.c 's/return !(dma_load16(r->hw, &r->used->flags) & VRING_USED_F_NO_NOTIFY);/return true;/'
 mutant SP14 virtqueue virtqueue.c 's/return !(dma_load16(r->hw, &r->used->flags) & VRING_USED_F_NO_NOTIFY);/return false;/'
 mutant SP14 virtqueue virtqueue.c '/^bool vq_kick_prepare/,/^}/s/if (r->event_idx) {/if (true) {/'
@@ -201,6 +200,8 @@ mutant BO12 virtio_blk:requests vblk_part.c '/^int vblk_error_of/,/^}/s/return -
 mutant BO13 virtio_blk:requests vblk_queue.c '/^static void part_returned/,/^}/s/if (p->err == 0)/if (true)/'
 mutant BO14 virtio_blk:requests vblk_part.c 's/= VIRTIO_BLK_T_WRITE_ZEROES,/= VIRTIO_BLK_T_DISCARD,/'
 mutant BO15 virtio_blk:requests vblk_queue.c 's/return req->op == BLK_FLUSH && !vblk->info.volatile_cache;/return req->op == BLK_FLUSH;/'
+mutant BO16 virtio_blk:requests virtio_blk.c 's/if (err == 0 && vblk->write_through)/if (false)/'
+mutant BO16 virtio_blk:requests virtio_blk.c 's/if (mode == c->writeback \&\& !vdev->cache_mode_unset)/if (true)/'
 mutant BO17 virtqueue virtqueue.c 's/void \*token = e->token;/void *token = r->entry[0].token != NULL ? r->entry[0].token : e->token;/'
 mutant BO18 virtio_blk:changes virtio_blk.c '/^static void vblk_config_changed/,/^}/s/set_limits(vblk, &c);//'
 
@@ -218,10 +219,43 @@ mutant GONE bar_guard bar_guard.c 's/if (find(page) == NULL)/if (false)/'
 mutant GONE bar_guard bar_guard.c 's/memset(ones, 0xff, sizeof(ones));/memset(ones, 0, sizeof(ones));/'
 mutant GONE bar_guard bar_guard.c '/^static void hand_on/,/^}/s/guard.before.sa_handler(sig);/(void)sig;/'
 mutant GONE virtio_blk:changes virtio_blk.c 's/err = virtio_device_health(vdev); .* may look like sense .*/err = 0;/'
-mutant STALL virtio_blk:changes vblk_watch.c 's/if (!(command & PCI_COMMAND_MASTER))/if (false)/'
+mutant STALL virtio_blk:changes virtio_pci.c 's/if (!(command & PCI_COMMAND_MASTER))/if (false)/'
 mutant STALL virtio_blk:changes vblk_watch.c '/^static bool check_ring/,/^}/s/report_stall(vblk, index);/;/'
 mutant STALL virtio_blk:changes virtio_blk.c '/^static int read_serial/,/^}/s/err == -ECONNRESET ? -EIO : err/err/'
 mutant BROKEN hostile vblk_queue.c 's/^	if (broke)$/	if (false)/'
+
+# vhost-user
+mutant VU1 vhost_user vhost_conn.c 's/c->ch.ack = has(c, VUP_PROTO_ACK);/c->ch.ack = true;/'
+mutant VU2 vhost_user vhost_proto.c 's/n = recv(fd, at, bytes, MSG_DONTWAIT);/& if (n > 0 \&\& (size_t)n < bytes) return -EIO;/'
+mutant VU2 vhost_user vhost_proto.c 's/if (h.request != request ||/if (/'
+mutant VU2 vhost_user vhost_proto.c 's/ || h.bytes > max ||/ ||/;s/err = receive(fd, payload, h.bytes, deadline);/err = receive(fd, payload, max, deadline);/'
+mutant VU2 vhost_user vhost_proto.c 's/^.*(h.flags & (VUP_VERSION_MASK | VUP_REPLY)) != .*/		false)/'
+mutant VU3 vhost_user vhost_conn.c '/^static int agree_on_protocol/,/^}/s/if (!(c->features >> VUP_F_PROTOCOL & 1))/if (false)/'
+mutant VU3 vhost_user vhost_conn.c 's/VUP_SET_PROTOCOL_FEATURES, offered & PROTO_KNOWN/VUP_SET_PROTOCOL_FEATURES, offered/'
+mutant VU4 vhost_user vhost_conn.c '/^static int settle/,/^}/s/if (c->ch.ack)/if (true)/'
+mutant VU4 vhost_user vhost_proto.c 's/return refused != 0 ? -EREMOTEIO : 0;/return 0;/'
+mutant VU5 vhost_user vhost_conn.c 's/if (n != 0) .*/if (true)/'
+mutant VU6 vhost_user virtio_blk.c 's/if (mode == c->writeback \&\& !vdev->cache_mode_unset)/if (mode == c->writeback)/'
+mutant VU8 vhost_user vhost_conn.c 's/\.used = ring->device,/.used = ring->driver,/;s/\.avail = ring->driver}/.avail = ring->device}/'
+mutant VU9 vhost_user vhost_user.c 's/if (vu->told_memory)/if (false)/'
+mutant VU9 vhost_user vhost_user.c 's/if (err == -EREMOTEIO) {/if (false) {/'
+mutant VU10 vhost_user vhost_conn.c 's/(fd < 0 ? VUP_VRING_NO_FD : 0)/0/'
+mutant VU11 vhost_user vhost_user.c '/^static void vu_set_status/,/^}/s/(void)enable_vrings(vu);/;/'
+mutant VU13 vhost_user vhost_user.c 's/if (request == VUP_BACKEND_CONFIG_CHANGE)/if (false)/'
+mutant VU13 vhost_user vhost_user.c '/^static bool serve_backend/,/^}/s/request != VUP_BACKEND_CONFIG_CHANGE) == 0/1) == 0/'
+mutant VU14 vhost_user vhost_user.c 's/virtio_device_gone(&vu->vdev, -ENODEV);//'
+mutant VU16 vhost_user vhost_user.c 's/vq_reset(vu->vring\[i\].vq);/;/'
+mutant VU16 vhost_user vblk_queue.c '/^void vblk_rings_restore/,/^}/s/take_back_all(&vblk->ring\[i\]);//'
+mutant VU16 vhost_user vblk_queue.c '/^static void take_back_all/,/^}/s/rewind_request(ring->vblk, req);//'
+mutant VU16 vhost_user vblk_queue.c '/^static void rewind_request/,/^}/s/p->iov_off = 0;/;/'
+mutant VU16 vhost_user vhost_user.c 's/uint64_t missing = .*/uint64_t missing = 0;/'
+mutant VU16 vhost_user vhost_user.c '/^static int give_rings/,/^}/s/drain(ring->kick_fd);//'
+mutant VU16 vhost_user virtio_blk.c '/^static void vblk_restore/,/^}/s/vdev->config->set(.*/;/'
+mutant VU17 vhost_user virtio_blk.c '/^static void restore_rings/,/^}/s/err = -EIO;/err = 0;/'
+mutant VU17 vhost_user vblk_queue.c 's/p->err = atomic_exchange(&vblk->flush_err, 0);/;/'
+mutant VU17 vhost_user vblk_queue.c 's/told |= flush_err < 0 \&\& fail_flushes(&vblk->ring\[i\], flush_err);/told |= flush_err < 0;/'
+mutant VU17 vhost_user vblk_queue.c '/^static void finish/,/^}/s/vblk_note_flushed(ring->vblk, p->covers);/;/'
+mutant VU17 vhost_user vblk_queue.c 's/if (flush_err < 0 \&\& !told)/if (flush_err < 0)/'
 
 echo "$killed killed, $survivors not"
 [ "$survivors" -eq 0 ]

@@ -22,6 +22,7 @@ check-fuse: all tools
 	tests/mkfs.sh $(O)
 	tests/dump.sh $(O)
 	tests/fuse/check.sh $(O)
+	tests/vhost/check.sh $(O)
 check-guest: all tools
 	tests/guest/check.sh
 

@@ -438,6 +438,17 @@ START_TEST(image_has_one_writer_or_many_readers)
 }
 END_TEST
 
+START_TEST(image_can_not_be_written_through)
+{
+	const struct disk_opts through = {.write_through = true};
+	struct blockdev *other;
+	char err[128];
+
+	ck_assert_int_eq(image_open(path, &through, &other, err, sizeof(err)), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(err, "writethrough"));
+}
+END_TEST
+
 START_TEST(what_is_no_disk_is_refused)
 {
 	refused("/nowhere/at/all", NULL, -ENOENT, "");
@@ -668,6 +679,7 @@ static void add_image(Suite *suite)
 	tcase_add_test(tc, image_keeps_data_over_a_close);
 	tcase_add_test(tc, read_only_image_refuses_writes);
 	tcase_add_test(tc, image_has_one_writer_or_many_readers);
+	tcase_add_test(tc, image_can_not_be_written_through);
 	tcase_add_test(tc, what_is_no_disk_is_refused);
 	tcase_add_test(tc, truncated_image_is_an_error_and_no_hang);
 	tcase_add_loop_test(tc, pci_addresses_are_known_by_their_form, 0, 12);

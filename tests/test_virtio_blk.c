@@ -650,6 +650,42 @@ START_TEST(without_a_volatile_cache_a_write_is_durable) /* BI4, BO15 */
 }
 END_TEST
 
+/* BO16: and what was in the cache before is not left there */
+START_TEST(cache_is_switched_off_and_flushed_once)
+{
+	uint8_t *buf;
+
+	r.opts.write_through = true;
+	open_disk();
+	ck_assert(!info().volatile_cache);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1);
+	buf = dma(4096);
+	fill(buf, 4096, 11);
+	ck_assert_int_eq(writes(0, 8, buf), 0);
+	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1);
+	model_lose_all_on_cut(r.m, true);
+	blk_dma_free(r.dev, buf, 4096);
+	rig_disk_close(&r);
+	model_power_cut(r.m);
+	ck_assert_uint_eq(model_disk(r.m)[0], (uint8_t)((0 + 11) * 0x9e3779b97f4a7c15 >> 56));
+}
+END_TEST
+
+START_TEST(cache_that_can_not_be_switched_off_is_said) /* BO16, FE2 */
+{
+	r.opts.write_through = true;
+	r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	if (_i) {
+		is_refused(-EOPNOTSUPP, "can't be switched off");
+	} else { /* there is none */
+		r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_FLUSH);
+		open_disk();
+		disk_works();
+	}
+}
+END_TEST
+
 START_TEST(write_zeroes_reads_as_zeros) /* BO4, BO7, BO9, BO14 */
 {
 	r.cfg.blk.zeroes_may_unmap = (uint8_t)_i;
@@ -1500,6 +1536,8 @@ static void add_requests(TCase *tc)
 	tcase_add_loop_test(tc, flush_is_sent_where_there_is_a_volatile_cache, 0, 5);
 	tcase_add_test(tc, what_was_written_before_a_flush_survives_a_power_cut);
 	tcase_add_test(tc, without_a_volatile_cache_a_write_is_durable);
+	tcase_add_test(tc, cache_is_switched_off_and_flushed_once);
+	tcase_add_loop_test(tc, cache_that_can_not_be_switched_off_is_said, 0, 2);
 	tcase_add_loop_test(tc, write_zeroes_reads_as_zeros, 0, 2);
 	tcase_add_loop_test(tc, ranges_are_split_by_their_limit_and_alignment, 0, 2);
 	tcase_add_test(tc, limits_of_zero_mean_none);

@@ -1,0 +1,54 @@
+/* vmock.h - a vhost-user-blk back-end in this process, on a socket, with a disk in memory: strict,
+ * and bad in whatever way a test asks for.
+ *
+ * It checks what the specification asks of a front-end; what is wrong is a line of text that
+ * vmock_complaint() gives. Numbers of requests are those of driver/vhost_proto.h.
+ *
+ * Threads: one of its own; everything here may be called from the test's. */
+#ifndef VBLKFS_TESTS_MODEL_VMOCK_H
+#define VBLKFS_TESTS_MODEL_VMOCK_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "virtio.h"
+
+#define VMOCK_DISK_BYTES (4U << 20)
+
+struct vmock;
+
+struct vmock_config {      /* start from vmock_defaults(); may be changed between two back-ends */
+	uint64_t features; /* with bit 30 */
+	uint64_t proto;
+	uint64_t nr_queues, nr_slots;
+	uint32_t config_bytes; /* more must not be asked for */
+	uint64_t capacity;
+	uint8_t writeback;
+	bool in_pieces;       /* replies come byte by byte */
+	bool hold;            /* complete nothing */
+	unsigned bad_request; /* the reply to this one is wrong in */
+	enum { BAD_NOTHING, BAD_TYPE, BAD_FLAGS, BAD_SIZE, BAD_REFUSED, BAD_CLOSE } how;
+};
+
+void vmock_defaults(struct vmock_config *cfg);
+struct vmock *vmock_start(const struct vmock_config *cfg);
+void vmock_stop(struct vmock *v);
+const char *vmock_path(const struct vmock *v);
+struct vmock_config *vmock_config(struct vmock *v);
+
+/* The connection and the socket go, as when a process is killed; the disk stays. */
+void vmock_kill(struct vmock *v);
+void vmock_return(struct vmock *v);
+
+/* The requests so far, oldest first; -1: no more. */
+int vmock_request(struct vmock *v, unsigned i);
+unsigned vmock_count(struct vmock *v, int request);
+const char *vmock_complaint(struct vmock *v); /* empty: none */
+
+uint8_t *vmock_disk(struct vmock *v);
+unsigned vmock_nr_held(struct vmock *v); /* requests fetched, not completed */
+unsigned vmock_nr_done(struct vmock *v, uint32_t type);
+uint8_t vmock_writeback(struct vmock *v); /* as set last */
+/* By its own channel. The acknowledgement: -1: none was due or came. */
+int64_t vmock_change_capacity(struct vmock *v, uint64_t capacity);
+void vmock_push_used(struct vmock *v, unsigned queue, uint32_t id); /* past all rules */
+#endif
