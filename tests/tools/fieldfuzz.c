@@ -1,14 +1,16 @@
 /* fieldfuzz.c - each field of each block of metadata, damaged in each way: fsck must make it sound.
  *
- *	fieldfuzz [--seed N] [--runs N | --all] IMAGE
+ *	fieldfuzz [--seed N] [--fields N] [--runs N | --all] IMAGE
  *
- * One field of one block of IMAGE (which is not changed) is set to zeros, ones, a random value, one
- * more, one less, or has its first or last bit flipped; the checksum is made good. Then the check
- * repairs it, finds nothing the second time, the filesystem is mounted, all of it is read, something
- * is written, and the check finds nothing once more. What could not be repaired is counted, and must
- * not crash. --runs (500) are drawn by --seed (printed); --all takes each field in each way.
+ * A field of a block of IMAGE (which is not changed), or all of a block, is set to zeros, ones, a
+ * random value, one more, one less, or has its first or last bit flipped; a field's block gets a good
+ * checksum again. Then the check repairs it, finds nothing the second time, the filesystem is
+ * mounted, all of it is read, something is written, and the check finds nothing once more. What could
+ * not be repaired is counted, and must not crash.
  *
- * Exit status 1, and the damage(1) command that does it, when one fails. */
+ * --runs (500) are drawn by --seed (printed), each with --fields (1) damaged: first one of the fields
+ * that there are, then which block's; --all takes each block's in each way. Exit status 1 when one
+ * fails; what was done is printed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -27,10 +29,17 @@ enum verb { ZERO, ONES, RANDOM, ADD, SUB, FIRSTBIT, LASTBIT, NR_VERBS };
 static const char *const verb_names[NR_VERBS] = {
 	"zero", "ones", "random", "+1", "-1", "firstbit", "lastbit"};
 
+#define FIELDS_MAX 16
+
 struct spot {
 	uint64_t block;
 	unsigned offset, bytes; /* in the block */
 	const char *structure, *field;
+};
+
+struct damage {
+	const struct spot *spot;
+	enum verb verb;
 };
 
 static uint8_t *image; /* DMA memory */
@@ -39,6 +48,8 @@ static struct blockdev *dev;
 static struct blk_queue *q;
 static struct spot *spots;
 static size_t nr_spots, max_spots;
+static size_t *kinds; /* where those of the next name begin; the last is the end */
+static size_t nr_kinds;
 static uint64_t rng;
 
 static uint64_t next_random(void) /* splitmix64 */
@@ -68,6 +79,8 @@ static void add_spot(uint64_t block, unsigned at, const char *structure, const s
 	}
 	spots[nr_spots++] = (struct spot){block, at + f->offset, f->bytes, structure, f->name};
 }
+
+static const struct dump_field whole = {"whole", 0, BLOCK_BYTES, DUMP_BYTES, NULL};
 
 static void add_layout(uint64_t block, unsigned at, const struct dump_layout *layout)
 {
@@ -134,6 +147,7 @@ static void add_block(uint64_t block)
 	/* images in the journal have their home's number: those are not looked at */
 	if (layout == NULL || le64_get(head->block) != block)
 		return;
+	add_spot(block, 0, layout->name, &whole);
 	add_layout(block, 0, &dump_head);
 	add_layout(block, 0, layout);
 	if (layout->type == BT_INODES)
@@ -148,17 +162,50 @@ static void add_block(uint64_t block)
 			le32_get(((const struct xattr_block_disk *)head)->bytes));
 }
 
+static int by_name(const void *a, const void *b)
+{
+	const struct spot *x = a, *y = b;
+	int order = strcmp(x->structure, y->structure);
+
+	if (order == 0)
+		order = strcmp(x->field, y->field);
+	if (order == 0)
+		order = x->block < y->block ? -1 : x->block > y->block;
+	return order != 0 ? order : (int)x->offset - (int)y->offset;
+}
+
+static void sort_spots(void)
+{
+	qsort(spots, nr_spots, sizeof(*spots), by_name);
+	kinds = calloc(nr_spots + 1, sizeof(*kinds));
+	if (kinds == NULL)
+		die("spots", strerror(ENOMEM));
+	for (size_t i = 0; i < nr_spots; i++)
+		if (i == 0 || strcmp(spots[i].structure, spots[i - 1].structure) != 0 ||
+			strcmp(spots[i].field, spots[i - 1].field) != 0)
+			kinds[nr_kinds++] = i;
+	kinds[nr_kinds] = nr_spots;
+}
+
+static const struct spot *draw_spot(void)
+{
+	size_t k = next_random() % nr_kinds;
+
+	return &spots[kinds[k] + next_random() % (kinds[k + 1] - kinds[k])];
+}
+
 /* --- one run --- */
 
-static void damage(const struct spot *s, enum verb verb, uint8_t *block)
+static void damage(const struct damage *d, uint8_t *block)
 {
+	const struct spot *s = d->spot;
 	uint8_t *at = block + s->offset;
 	unsigned carry = 1;
 
-	switch (verb) {
+	switch (d->verb) {
 	case ZERO:
 	case ONES:
-		memset(at, verb == ZERO ? 0 : 0xff, s->bytes);
+		memset(at, d->verb == ZERO ? 0 : 0xff, s->bytes);
 		break;
 	case RANDOM:
 		for (unsigned i = 0; i < s->bytes; i++)
@@ -178,11 +225,11 @@ static void damage(const struct spot *s, enum verb verb, uint8_t *block)
 	default:
 		at[s->bytes - 1] ^= 0x80;
 	}
-	if (strcmp(s->structure, "head") != 0 || strcmp(s->field, "crc") != 0)
+	if (s->bytes < BLOCK_BYTES && strcmp(s->field, "crc") != 0)
 		block_seal(block);
 }
 
-static void put_disk(const struct spot *s, enum verb verb)
+static void put_disk(const struct damage *d, unsigned nr)
 {
 	static uint8_t *page;
 	int err;
@@ -191,11 +238,15 @@ static void put_disk(const struct spot *s, enum verb verb)
 		page = blk_dma_alloc(dev, BLOCK_BYTES);
 	if (page == NULL)
 		die("disk", strerror(ENOMEM));
-	memcpy(page, image + s->block * BLOCK_BYTES, BLOCK_BYTES);
-	damage(s, verb, page);
 	err = blk_do(q, BLK_WRITE, 0, (uint32_t)nr_sectors, image);
-	if (err == 0)
-		err = blk_do(q, BLK_WRITE, s->block * BLOCK_SECTORS, BLOCK_SECTORS, page);
+	for (unsigned i = 0; i < nr && err == 0; i++) {
+		uint64_t sector = d[i].spot->block * BLOCK_SECTORS;
+
+		err = blk_do(q, BLK_READ, sector, BLOCK_SECTORS, page);
+		damage(&d[i], page);
+		if (err == 0)
+			err = blk_do(q, BLK_WRITE, sector, BLOCK_SECTORS, page);
+	}
 	if (err < 0)
 		die("disk", strerror(-err));
 }
@@ -250,12 +301,12 @@ static int use(char *why, size_t bytes)
 }
 
 /* 1: it can't be repaired, 0: it was, or was none, -1: not so, WHY. */
-static int run(const struct spot *s, enum verb verb, char *why, size_t bytes)
+static int run(const struct damage *d, unsigned nr, char *why, size_t bytes)
 {
 	char problem[200];
 	uint64_t left;
 
-	put_disk(s, verb);
+	put_disk(d, nr);
 	if (check(FSCK_YES, problem, &left) < 0 || left > 0)
 		return 1;
 	if (check(FSCK_NO, problem, &left) < 0 || left > 0) {
@@ -291,32 +342,56 @@ static void load(const char *path)
 		add_block(b);
 	if (nr_spots == 0)
 		die(path, "no blocks of metadata");
+	sort_spots();
 }
 
 struct totals {
 	uint64_t runs, hopeless, failed;
 };
 
-static void one(const struct spot *s, enum verb verb, struct totals *sum)
+static void one(const struct damage *d, unsigned nr, struct totals *sum)
 {
 	uint64_t seed = rng;
 	char why[256] = "";
-	int ret = run(s, verb, why, sizeof(why));
+	int ret = run(d, nr, why, sizeof(why));
 
 	sum->runs++;
 	sum->hopeless += ret > 0;
 	sum->failed += ret < 0;
-	if (ret < 0)
-		printf("FAILED: block %llu, %s.%s at %u (%u bytes) %s, random state %llu: %s\n",
-			(unsigned long long)s->block, s->structure, s->field, s->offset, s->bytes,
-			verb_names[verb], (unsigned long long)seed, why);
+	if (ret >= 0)
+		return;
+	printf("FAILED: %s\n", why);
+	for (unsigned i = 0; i < nr; i++)
+		printf("  block %llu @%u: %s.%s of %u bytes: %s\n",
+			(unsigned long long)d[i].spot->block, d[i].spot->offset,
+			d[i].spot->structure, d[i].spot->field, d[i].spot->bytes,
+			verb_names[d[i].verb]);
+	printf("  random numbers from %llu on\n", (unsigned long long)seed);
+}
+
+static void run_all(struct totals *sum)
+{
+	for (size_t i = 0; i < nr_spots * NR_VERBS; i++)
+		one(&(struct damage){&spots[i / NR_VERBS], i % NR_VERBS}, 1, sum);
+}
+
+static void run_some(uint64_t runs, unsigned nr, struct totals *sum)
+{
+	struct damage d[FIELDS_MAX];
+
+	for (uint64_t i = 0; i < runs; i++) {
+		for (unsigned k = 0; k < nr; k++)
+			d[k] = (struct damage){draw_spot(), next_random() % NR_VERBS};
+		one(d, nr, sum);
+	}
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", required_argument, NULL, 's'},
-		{"runs", required_argument, NULL, 'r'}, {"all", no_argument, NULL, 'a'}, {0}};
-	uint64_t runs = 500;
+		{"fields", required_argument, NULL, 'f'}, {"runs", required_argument, NULL, 'r'},
+		{"all", no_argument, NULL, 'a'}, {0}};
+	uint64_t runs = 500, fields = 1;
 	struct totals sum = {0};
 	bool all = false;
 	int c;
@@ -325,6 +400,8 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 's')
 			rng = strtoull(optarg, NULL, 0);
+		else if (c == 'f')
+			fields = strtoull(optarg, NULL, 0);
 		else if (c == 'r')
 			runs = strtoull(optarg, NULL, 0);
 		else if (c == 'a')
@@ -332,16 +409,15 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	if (argc - optind != 1)
-		return die("usage", "fieldfuzz [--seed N] [--runs N | --all] IMAGE");
+	if (argc - optind != 1 || fields == 0 || fields > FIELDS_MAX)
+		return die("usage", "fieldfuzz [--seed N] [--fields N] [--runs N | --all] IMAGE");
 	load(argv[optind]);
-	printf("fieldfuzz: seed %llu, %zu fields\n", (unsigned long long)rng, nr_spots);
+	printf("fieldfuzz: seed %llu, %zu fields of %zu names\n", (unsigned long long)rng, nr_spots,
+		nr_kinds);
 	if (all)
-		for (size_t i = 0; i < nr_spots * NR_VERBS; i++)
-			one(&spots[i / NR_VERBS], i % NR_VERBS, &sum);
+		run_all(&sum);
 	else
-		for (uint64_t i = 0; i < runs; i++)
-			one(&spots[next_random() % nr_spots], next_random() % NR_VERBS, &sum);
+		run_some(runs, (unsigned)fields, &sum);
 	printf("fieldfuzz: %llu runs, %llu could not be repaired, %llu failed\n",
 		(unsigned long long)sum.runs, (unsigned long long)sum.hopeless,
 		(unsigned long long)sum.failed);
