@@ -22,8 +22,9 @@ static const char *head_fault(struct check *c, const uint8_t *page)
 		return why;
 	if (le64_get(head->tail) == 0 || le64_get(head->tail) >= c->fs.journal_blocks)
 		return "leads outside of it";
-	if (le64_get(head->tail_sequence) == 0)
-		return "has sequence 0";
+	if (le64_get(head->tail_sequence) == 0 ||
+		le64_get(head->tail_sequence) > JOURNAL_SEQUENCE_MAX)
+		return "has an impossible sequence";
 	return NULL;
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "checker.h"
+#include "xattr.h"
 
 #define AREAS_MAX  17U
 #define ENTRY_HEAD ((uint32_t)offsetof(struct xattr_disk, data))
@@ -49,17 +50,6 @@ static uint32_t entry_bytes(const struct xattr_disk *e)
 	return (ENTRY_HEAD + e->name_bytes + le16_get(e->value_bytes) + 3U) & ~3U;
 }
 
-static bool entry_ok(const struct area *a, uint32_t at)
-{
-	const struct xattr_disk *e = (const struct xattr_disk *)(a->data + at);
-
-	if (a->bytes - at < ENTRY_HEAD || e->space < XATTR_USER || e->space > XATTR_ACL_DEFAULT)
-		return false;
-	if ((e->name_bytes == 0) != (e->space >= XATTR_ACL_ACCESS))
-		return false;
-	return entry_bytes(e) <= a->bytes - at && memchr(e->data, '\0', e->name_bytes) == NULL;
-}
-
 /* The area ends at byte END. */
 static void cut(struct area *a, uint32_t end)
 {
@@ -78,7 +68,7 @@ static void check_entries(struct areas *as, struct area *a)
 		}
 		a->bytes = a->bytes > a->room ? a->room : a->bytes & ~3U;
 	}
-	while (at < a->bytes && entry_ok(a, at))
+	while (at < a->bytes && xattr_entry_check(a->data, a->bytes, at) != 0)
 		at += entry_bytes((const struct xattr_disk *)(a->data + at));
 	if (at == a->bytes)
 		return;

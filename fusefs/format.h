@@ -347,9 +347,10 @@ static_assert(offsetof(struct symlink_disk, target) == 72, "format");
  * its home. Replay starts at the head's tail and takes transactions while sequence and checksums
  * fit; an image is not written home when its block is revoked by the same or a later transaction.
  */
+#define JOURNAL_SEQUENCE_MAX (UINT64_MAX / 2) /* of the tail: no journal lives to see it */
 struct journal_head_disk {
 	struct block_head head;
-	le64 tail_sequence; /* the first transaction that is not all at home */
+	le64 tail_sequence; /* the first transaction that is not all at home; from 1 */
 	le64 tail;          /* where it starts: index of a journal block, from 1 */
 	uint8_t pad[BLOCK_PAYLOAD - 16U];
 };

@@ -99,8 +99,9 @@ int journal_head_check(struct fs *fs, const struct journal_head_disk *head)
 		return err;
 	if (le64_get(head->tail) == 0 || le64_get(head->tail) >= fs->journal_blocks)
 		return fs_corrupt(fs, fs->journal_start, "the tail is outside the journal");
-	if (le64_get(head->tail_sequence) == 0)
-		return fs_corrupt(fs, fs->journal_start, "the tail has sequence 0");
+	if (le64_get(head->tail_sequence) == 0 ||
+		le64_get(head->tail_sequence) > JOURNAL_SEQUENCE_MAX)
+		return fs_corrupt(fs, fs->journal_start, "the tail has an impossible sequence");
 	return 0;
 }
 

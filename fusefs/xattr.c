@@ -92,20 +92,22 @@ static const char *prefix_of(uint8_t space)
 	return NULL;
 }
 
-/* Is there a whole and sensible entry at AT? Its length, or 0. */
-static uint32_t entry_check(const struct area *a, uint32_t at)
+uint32_t xattr_entry_check(const uint8_t *area, uint32_t bytes, uint32_t at)
 {
-	const struct xattr_disk *e = (const struct xattr_disk *)(a->data + at);
-	uint32_t bytes;
+	const struct xattr_disk *e = (const struct xattr_disk *)(area + at);
+	const char *prefix;
+	uint32_t nr;
 
-	if (a->bytes - at < ENTRY_HEAD || e->space < XATTR_USER || e->space > XATTR_ACL_DEFAULT)
+	if (bytes - at < ENTRY_HEAD)
 		return 0;
-	if ((e->name_bytes == 0) != (e->space >= XATTR_ACL_ACCESS))
+	prefix = prefix_of(e->space);
+	if (prefix == NULL || (e->name_bytes == 0) != (e->space >= XATTR_ACL_ACCESS) ||
+		strlen(prefix) + e->name_bytes > XATTR_NAME_MAX) /* nobody could ask for it */
 		return 0;
-	bytes = entry_bytes(e->name_bytes, le16_get(e->value_bytes));
-	if (bytes > a->bytes - at || memchr(e->data, '\0', e->name_bytes) != NULL)
+	nr = entry_bytes(e->name_bytes, le16_get(e->value_bytes));
+	if (nr > bytes - at || memchr(e->data, '\0', e->name_bytes) != NULL)
 		return 0;
-	return bytes;
+	return nr;
 }
 
 static int area_check(const struct inode *inode, const struct area *a)
@@ -113,7 +115,7 @@ static int area_check(const struct inode *inode, const struct area *a)
 	uint32_t at = 0;
 
 	while (at < a->bytes) {
-		uint32_t bytes = entry_check(a, at);
+		uint32_t bytes = xattr_entry_check(a->data, a->bytes, at);
 
 		if (bytes == 0)
 			return fs_corrupt(inode->fs, a->b == NULL ? 0 : a->b->block,

@@ -6,6 +6,9 @@
 #define VBLKFS_XATTR_H
 #include "inode.h"
 
+/* The length of the entry at AT of an area's BYTES; 0: what is there is not whole, or no entry. */
+uint32_t xattr_entry_check(const uint8_t *area, uint32_t bytes, uint32_t at);
+
 /* Is there a NAME ("security.capability")? 1, 0, or -EIO, -EUCLEAN. Cheap when the inode has no
  * attributes. */
 int xattr_present(struct fs_thread *t, struct inode *inode, const char *name);

@@ -430,6 +430,19 @@ START_TEST(an_image_of_a_block_that_cannot_have_one_is_refused)
 }
 END_TEST
 
+START_TEST(a_head_that_no_journal_can_have_is_refused)
+{
+	static const uint64_t bad[] = {0, JOURNAL_SEQUENCE_MAX + 1, UINT64_MAX};
+	struct world w = dirty_disk();
+	struct journal_head_disk *head = journal_block(&w, 0);
+
+	head->tail_sequence = le64_of(bad[_i]);
+	block_seal(head);
+	ck_assert_int_eq(fs_mount(w.disk, NULL, &w.fs), -EUCLEAN);
+	world_close(&w);
+}
+END_TEST
+
 START_TEST(too_many_tags_or_revokes_are_refused)
 {
 	struct world w = dirty_disk();
@@ -555,6 +568,7 @@ static Suite *suite(void)
 		rest, a_commit_record_that_does_not_fit_its_transaction_ends_the_replay, 0, 2);
 	tcase_add_test(rest, the_sequence_number_of_a_torn_transaction_is_not_used_again);
 	tcase_add_loop_test(rest, an_image_of_a_block_that_cannot_have_one_is_refused, 0, 4);
+	tcase_add_loop_test(rest, a_head_that_no_journal_can_have_is_refused, 0, 3);
 	tcase_add_loop_test(rest, too_many_tags_or_revokes_are_refused, 0, 2);
 	tcase_add_test(rest, records_of_an_earlier_filesystem_are_not_replayed);
 	tcase_add_test(rest, a_commit_without_file_data_is_one_write_and_one_flush);

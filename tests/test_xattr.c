@@ -411,6 +411,26 @@ START_TEST(any_garbage_ends_in_an_error_or_a_value)
 }
 END_TEST
 
+START_TEST(a_name_that_is_too_long_with_its_prefix_is_refused)
+{
+	static uint8_t area[400];
+	struct xattr_disk *e = (struct xattr_disk *)area;
+
+	memset(area, 'n', sizeof(area));
+	e->space = XATTR_USER;
+	e->value_bytes = le16_of(4);
+	e->name_bytes = XATTR_NAME_MAX - 5; /* "user." */
+	ck_assert_uint_eq(xattr_entry_check(area, sizeof(area), 0), 4 + 250 + 4 + 2);
+	e->name_bytes++;
+	ck_assert_uint_eq(xattr_entry_check(area, sizeof(area), 0), 0);
+	e->space = XATTR_SECURITY; /* "security." */
+	e->name_bytes = XATTR_NAME_MAX - 9;
+	ck_assert_uint_ne(xattr_entry_check(area, sizeof(area), 0), 0);
+	e->name_bytes++;
+	ck_assert_uint_eq(xattr_entry_check(area, sizeof(area), 0), 0);
+}
+END_TEST
+
 START_TEST(a_list_that_goes_in_a_circle_is_refused)
 {
 	static char big[3000];
@@ -455,6 +475,7 @@ static Suite *xattr_suite(void)
 	tcase_add_loop_test(tc, random_changes_match_a_hash_table, 0, 3);
 	tcase_add_test(tc, a_capability_is_seen_and_removed_under_the_lock);
 	tcase_add_test(tc, any_garbage_ends_in_an_error_or_a_value);
+	tcase_add_test(tc, a_name_that_is_too_long_with_its_prefix_is_refused);
 	tcase_add_test(tc, a_list_that_goes_in_a_circle_is_refused);
 	suite_add_tcase(s, tc);
 	return s;
