@@ -22,7 +22,7 @@ static struct fs_thread *other; /* a second thread's, used by this one */
 
 static const struct blockdev_ops *real;
 static struct blockdev_ops ops;
-static atomic_uint nr_requests;
+static atomic_uint nr_requests, nr_flushes;
 static struct blk_queue *_Atomic held; /* this queue completes nothing */
 static bool fail_writes;
 static void (*failed_done)(struct blk_req *req, int err);
@@ -36,6 +36,7 @@ static void done_with_error(struct blk_req *req, int err)
 static int submit(struct blk_queue *q, struct blk_req *req)
 {
 	nr_requests++;
+	nr_flushes += req->op == BLK_FLUSH;
 	if (fail_writes && req->op == BLK_WRITE && (q == fs_thread_queue(m.t))) {
 		failed_done = req->done;
 		req->done = done_with_error;
@@ -283,6 +284,29 @@ START_TEST(bytes_past_the_end_are_zeros_when_the_file_grows) /* looped: how it g
 		ck_assert_int_eq(fs_fallocate(m.t, ino, FALLOC_FL_ZERO_RANGE, 4096, 10), 0);
 	}
 	check_zeros(ino, 100, 3996);
+}
+END_TEST
+
+/* They are contents: were they not flushed before the commit record, a crash could show the old
+ * bytes in a file that is longer already. */
+START_TEST(zeros_in_a_partial_block_are_durable_before_what_shows_them) /* looped: by what */
+{
+	uint64_t ino = make("f", S_IFREG | 0644);
+
+	ck_assert_int_eq(write_at(ino, 0, 20000, 1), 20000);
+	set_size(ino, 10000);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+	nr_flushes = 0;
+	if (_i == 0)
+		set_size(ino, 12000);
+	else
+		ck_assert_int_eq(fs_fallocate(m.t, ino,
+					 _i == 1 ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+						 : FALLOC_FL_ZERO_RANGE,
+					 1000, 9000),
+			0);
+	ck_assert_int_eq(fs_sync(m.t), 0);
+	ck_assert_uint_eq(nr_flushes, 2);
 }
 END_TEST
 
@@ -558,6 +582,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, a_read_ends_where_the_file_does);
 	tcase_add_test(tc, a_mib_into_a_fresh_file_is_one_extent_and_one_request);
 	tcase_add_loop_test(tc, bytes_past_the_end_are_zeros_when_the_file_grows, 0, 5);
+	tcase_add_loop_test(tc, zeros_in_a_partial_block_are_durable_before_what_shows_them, 0, 3);
 	tcase_add_test(tc, what_is_allocated_ahead_reads_as_zeros);
 	tcase_add_test(tc, blocks_kept_past_the_end_do_not_count_as_size);
 	tcase_add_test(tc, a_punched_range_is_zeros_and_gives_its_blocks_back);
