@@ -32,6 +32,7 @@ CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c) $(PROGRAMS:%=cmd/%_%),$(CMD_SRC
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 UNIT_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_SHARED := $(MODEL_SRC) $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/*.c)))
+CRASH_SRC := $(sort $(wildcard tests/crash/*.c)) # the crash explorer
 TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
 TOOL_SHARED := $(sort $(wildcard tests/synced/*.c))
 
@@ -40,7 +41,7 @@ TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
 
 .DEFAULT_GOAL := all
 all: $(PROGRAMS:%=$(O)/%) $(O)/umount.fuse.vblkfs
-tools: $(TOOLS)
+tools: $(TOOLS) $(O)/crash
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
 san = $(patsubst %.c,$(O)/san/obj/%.o,$(1))
@@ -80,6 +81,15 @@ $(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(TEST_SHARED) $(DRIVER_
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
 # Its own malloc(), which fails.
 $(O)/san/test_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+
+# The explorer's: what its filesystem sees of the machine is its own (tests/crash/world.h).
+CRASH_WRAP := -Wl,--wrap=clock_gettime,--wrap=time,--wrap=getrandom,--wrap=poll,--wrap=syslog
+$(O)/crash: $(call obj,$(CRASH_SRC) $(FUSEFS_SRC) driver/blockdev.c driver/plain_dma.c)
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(CRASH_WRAP) -pthread -o $@ $^ $(DEP_LIBS)
+$(O)/san/crash: $(call san,$(CRASH_SRC) $(FUSEFS_SRC) driver/blockdev.c driver/plain_dma.c)
+	$(call say,LINK)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) $(CRASH_WRAP) -pthread -o $@ $^ $(DEP_LIBS)
 .PRECIOUS: $(O)/obj/%.o $(O)/san/obj/%.o
 
 units: $(UNITS)

@@ -12,6 +12,7 @@ check:
 	$(MAKE) O=build/clang CC=clang all tools
 	$(MAKE) unit
 	$(MAKE) tsan
+	$(MAKE) crash-short
 	$(MAKE) check-fuse
 	$(MAKE) check-guest
 	@echo "make check: all passed"
@@ -35,6 +36,16 @@ tsan:
 	$(MAKE) O=$(O)/tsan CFLAGS='$(TSAN)' SAN='$(TSAN) -DHW_MODEL' all $(TSAN_TESTS:%=$(O)/tsan/san/%)
 	TSAN_OPTIONS="detect_deadlocks=0 $(TSAN_OPTIONS)" setarch -R \
 		tests/run-units $(TSAN_TESTS:%=$(O)/tsan/san/%)
+
+# The crash explorer: STATES= how many disks that a power cut may leave, SEED= which, JOBS= processes at once.
+STATES ?= 100000
+SEED ?= 1
+JOBS ?= $(shell nproc)
+crash: $(O)/crash
+	$(O)/crash --states $(STATES) --seed $(SEED) --jobs $(JOBS) --keep $(O) $(CRASH_ARGS)
+crash-short: $(O)/crash $(O)/san/crash
+	$(O)/crash --states 24000 --seed 1 --jobs $(JOBS) --keep $(O)
+	$(O)/san/crash --states 1500 --seed 2 --jobs $(JOBS) --keep $(O)
 
 demo:
 	tests/prepare.sh build guest
@@ -95,5 +106,5 @@ uninstall:
 	rm -f $(INSTALLED)
 	for m in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m; done
 
-.PHONY: check check-fuse check-guest tsan demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short check-fuse check-guest tsan demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall
