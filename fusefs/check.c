@@ -160,6 +160,8 @@ int fs_check(struct blockdev *dev, const struct fsck_opts *opts, struct fsck_res
 		destroy_tables(c);
 		close_store(c);
 	}
+	if (err < 0)
+		(void)chk_fail(c, err, "the disk failed: %s", strerror(-err));
 	if (c->stop) /* as asked for: *OUT says why */
 		err = 0;
 	free(c);

@@ -292,15 +292,17 @@ static int check_entry(struct walk *w, struct entry *e, uint64_t lo, uint64_t hi
 	return err;
 }
 
-static int check_entries(struct walk *w, const struct tree_range *range)
+static int check_entries(struct walk *w, struct tree *t, const struct tree_range *range)
 {
-	unsigned nr_outside = 0, nr = 0;
+	unsigned nr_below = 0, nr_above = 0, nr = 0;
 	uint64_t lo, hi;
 	int err = 0;
 
-	for (unsigned i = 0; i < w->nr; i++)
-		nr_outside += w->e[i].key < range->lo || w->e[i].key >= range->hi;
-	tree_range_pick(range, w->nr, nr_outside, &lo, &hi);
+	for (unsigned i = 0; i < w->nr; i++) {
+		nr_below += w->e[i].key < range->lo && in_place(w, &w->e[i]);
+		nr_above += w->e[i].key >= range->hi && in_place(w, &w->e[i]);
+	}
+	tree_range_pick(t, range, w->nr, nr_below, nr_above, true, &lo, &hi);
 	if (lo < KEY_MIN)
 		lo = KEY_MIN;
 	if (hi > KEY_END)
@@ -330,7 +332,7 @@ static int check_leaf(struct tree *t, uint64_t block, uint8_t *page, const struc
 		keep = !w->dirty;
 		take_heap(w, page);
 	}
-	err = check_entries(w, range);
+	err = check_entries(w, t, range);
 	out->empty = w->nr == 0 && !keep;
 	if (err < 0 || out->empty)
 		return err;

@@ -95,14 +95,16 @@ static void filter(struct records *rs, enum problem_code code, uint64_t lo, uint
 	rs->nr = nr;
 }
 
-static void check_range(struct records *rs, const struct tree_range *range)
+static void check_range(struct records *rs, struct tree *t, const struct tree_range *range)
 {
-	unsigned nr_outside = 0;
+	unsigned nr_below = 0, nr_above = 0;
 	uint64_t lo, hi;
 
-	for (unsigned i = 0; i < rs->nr; i++)
-		nr_outside += rs->r[i].e.lblk < range->lo || end_of(&rs->r[i].e) > range->hi;
-	tree_range_pick(range, rs->nr, nr_outside, &lo, &hi);
+	for (unsigned i = 0; i < rs->nr; i++) {
+		nr_below += rs->r[i].e.lblk < range->lo;
+		nr_above += end_of(&rs->r[i].e) > range->hi;
+	}
+	tree_range_pick(t, range, rs->nr, nr_below, nr_above, false, &lo, &hi);
 	filter(rs, P_EXTENT_RANGE, lo, hi);
 }
 
@@ -187,7 +189,7 @@ static int check_leaf(struct tree *t, uint64_t block, uint8_t *page, const struc
 		if (le32_get(leaf->rec[k].nr_blocks) != 0 || k < le16_get(leaf->nr))
 			take(rs, &leaf->rec[k]);
 	sort(rs);
-	check_range(rs, range);
+	check_range(rs, t, range);
 	filter(rs, P_EXTENT_OVERLAP, 0, LBLK_END);
 	out->empty = rs->nr == 0;
 	out->dirty = rs->dirty && !out->empty;

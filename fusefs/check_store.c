@@ -107,10 +107,23 @@ static void read_pinned(struct check *c, uint64_t block, uint8_t *page)
 	cache_put(b);
 }
 
+/* Before a block counts as lost: does the disk still answer at all? What was read of it once, the
+ * superblock, must be there; a disk that is gone must not look like one great hole. */
+static bool disk_answers(struct check *c)
+{
+	uint8_t *page = chk_page_get(c);
+	int err = cache_read_raw(&c->t, c->super_from, 1, page);
+
+	chk_page_put(c, page);
+	return err == 0;
+}
+
 int chk_read_run(struct check *c, uint64_t block, uint32_t nr, uint8_t *buf)
 {
 	int err = cache_read_raw(&c->t, block, nr, buf);
 
+	if (err == -EIO && !disk_answers(c))
+		err = -ENXIO;
 	if (err < 0 && err != -EIO)
 		return chk_fail(c, err, "cannot read block %llu: %s", (unsigned long long)block,
 			strerror(-err));

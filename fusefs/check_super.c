@@ -156,6 +156,7 @@ int check_super(struct check *c)
 	if (err < 0)
 		return err;
 	state = le32_get(c->sb.state);
+	c->errors = (state & STATE_ERRORS) != 0;
 	c->clean = c->super_from == SUPER_BLOCK && (state & STATE_CLEAN) && !(state & STATE_ERRORS);
 	fill_result(c);
 	return 0;
@@ -265,7 +266,9 @@ int check_super_home(struct check *c)
 		err = check_features(c);
 	if (err == 0)
 		fill_result(c);
-	if (err == 0 && (le32_get(c->sb.state) & STATE_ERRORS) && !c->super_bad)
+	if (!c->marked) /* by ourselves */
+		c->errors |= (le32_get(c->sb.state) & STATE_ERRORS) != 0;
+	if (err == 0 && c->errors && !c->super_bad)
 		c->super_bad = chk_fix(c, P_SUPER_ERRORS, &(struct problem_at){0});
 	for (uint64_t g = 1; g < c->fs.nr_groups && err == 0; g *= 2)
 		err = check_copy(c, (uint32_t)g, page);

@@ -34,15 +34,6 @@ struct node {
 	struct found f[NODE_RECORDS];
 };
 
-void tree_range_pick(const struct tree_range *r, unsigned nr_keys, unsigned nr_outside,
-	uint64_t *lo, uint64_t *hi)
-{
-	bool nodes_lie = nr_outside * 2 > nr_keys;
-
-	*lo = nodes_lie || r->lo < r->rlo ? r->rlo : r->lo;
-	*hi = nodes_lie || r->hi > r->rhi ? r->rhi : r->hi;
-}
-
 static bool fix(struct tree *t, enum problem_code code, uint64_t block, uint64_t x, uint64_t y)
 {
 	return chk_fix(
@@ -112,6 +103,24 @@ static uint64_t lowest(struct tree *t, uint64_t block, unsigned level)
 	return key;
 }
 
+/* Below the leaf is what was seen already: more than one record there hardly lies. What is above
+ * must leave room for the leaf that comes next, or that would be lost for one wrong number. */
+void tree_range_pick(struct tree *t, const struct tree_range *r, unsigned nr, unsigned nr_below,
+	unsigned nr_above, bool sure, uint64_t *lo, uint64_t *hi)
+{
+	uint64_t room;
+
+	*lo = r->lo < r->rlo ? r->rlo : r->lo;
+	*hi = r->hi < r->rhi ? r->hi : r->rhi;
+	if (nr_below > 1 || (nr_below == 1 && (sure || nr <= 2)))
+		*lo = r->rlo;
+	if (nr_above == 0 || r->next == 0)
+		return;
+	room = lowest(t, r->next, r->next_level);
+	if (room > *hi)
+		*hi = room < r->rhi ? room : r->rhi;
+}
+
 static int by_key(const void *a, const void *b)
 {
 	uint64_t x = le64_get(((const struct node_record *)a)->key);
@@ -168,6 +177,8 @@ static int walk_children(struct node *n, const struct tree_range *range)
 		if (i > 0)
 			below.lo = le64_get(n->d->rec[i].key);
 		below.hi = i + 1 < n->nr ? le64_get(n->d->rec[i + 1].key) : range->hi;
+		below.next = i + 1 < n->nr ? le64_get(n->d->rec[i + 1].child) : range->next;
+		below.next_level = i + 1 < n->nr ? n->level - 1 : range->next_level;
 		n->f[i] = (struct found){0};
 		err = chk_go_on(n->t->c);
 		if (err == 0)
@@ -315,7 +326,7 @@ static int walk(struct tree *t, uint64_t block, unsigned level, const struct tre
 
 int tree_check(struct tree *t, uint64_t *root, uint32_t height)
 {
-	const struct tree_range all = {0, UINT64_MAX, 0, UINT64_MAX};
+	const struct tree_range all = {.hi = UINT64_MAX, .rhi = UINT64_MAX};
 	struct found found = {0};
 	int err = walk(t, *root, height, &all, &found);
 

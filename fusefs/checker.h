@@ -186,6 +186,7 @@ struct check {
 	uint64_t disk_blocks;
 	bool writes; /* not FSCK_NO */
 	bool clean;  /* so the superblock said */
+	bool errors; /* likewise: damage was seen */
 
 	uint64_t super_from;  /* block that SB was read from */
 	struct super_disk sb; /* as it is, and in the end will be written */
@@ -331,6 +332,8 @@ int check_attach(struct check *c);
 struct tree_range {
 	uint64_t lo, hi;   /* keys that a leaf may have, as its nodes say */
 	uint64_t rlo, rhi; /* and as far as its neighbours leave room */
+	uint64_t next;     /* block of the neighbour after it; 0: none */
+	unsigned next_level;
 };
 
 struct tree_leaf { /* what became of one */
@@ -356,9 +359,10 @@ struct tree {
 
 /* *ROOT becomes 0: nothing is left. */
 int tree_check(struct tree *t, uint64_t *root, uint32_t height);
-/* Where a leaf's keys are to be: by its nodes, unless most keys say that the nodes are wrong. */
-void tree_range_pick(const struct tree_range *r, unsigned nr_keys, unsigned nr_outside,
-	uint64_t *lo, uint64_t *hi);
+/* Where the keys of a leaf are to be, when NR_BELOW and NR_ABOVE of NR are not where its nodes say:
+ * are these wrong, or are the nodes? SURE: a key proves itself. */
+void tree_range_pick(struct tree *t, const struct tree_range *r, unsigned nr, unsigned nr_below,
+	unsigned nr_above, bool sure, uint64_t *lo, uint64_t *hi);
 /* Call FN for each leaf that can be read, in a tree that was checked. FN sets *DIRTY. */
 typedef int (*tree_leaf_fn)(void *arg, uint64_t block, uint8_t *page, bool *dirty);
 int tree_each_leaf(struct tree *t, uint64_t root, uint32_t height, tree_leaf_fn fn, void *arg);
