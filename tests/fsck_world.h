@@ -112,6 +112,10 @@ static inline void world_fill_dirs(struct world *w)
 	world_make(w, w->dir[1], "fifo", S_IFIFO | 0600);
 	world_symlink(w, w->dir[0], "short", 20);
 	world_symlink(w, w->dir[1], "long", 500);
+	for (int i = 0; i < 20; i++) { /* so that group 0 has more than one block of inodes */
+		snprintf(name, sizeof(name), "plain %d", i);
+		world_make(w, FS_ROOT_INO, name, S_IFREG | 0444);
+	}
 	w->names = world_make(w, FS_ROOT_INO, "names", S_IFDIR | 0755);
 	for (int i = 0; i < WORLD_NAMES; i++) {
 		snprintf(name, sizeof(name),

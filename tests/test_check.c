@@ -152,11 +152,11 @@ static const struct {
 	{"half noise", half_noise, 1},
 	{"a bit", a_bit, 1},
 	{"a bit of the head", a_bit_of_the_head, 1},
-	{"a byte, sealed", a_byte_sealed, 3},
-	{"bytes, sealed", bytes_sealed, 2},
-	{"a number, sealed", a_number_sealed, 3},
-	{"moved, sealed", moved_sealed, 2},
-	{"one up, sealed", one_up_sealed, 2},
+	{"a byte, sealed", a_byte_sealed, 2},
+	{"bytes, sealed", bytes_sealed, 1},
+	{"a number, sealed", a_number_sealed, 2},
+	{"moved, sealed", moved_sealed, 1},
+	{"one up, sealed", one_up_sealed, 1},
 };
 #define NR_DAMAGES (sizeof(damages) / sizeof(damages[0]))
 
