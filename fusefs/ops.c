@@ -130,14 +130,38 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- inodes ---- */
 
+/* Must whoever asks with a file in hand (a writer, most likely) be told that the disk is full? */
+static bool must_hear_of_full_disk(fuse_ino_t ino)
+{
+	struct fs_statfs s;
+
+	if (!session_refused_take(ino))
+		return false;
+	fs_statfs(session_fs(), &s);
+	return s.avail_blocks < FS_IO_MAX / FS_BLOCK_BYTES;
+}
+
+/* The kernel, too, asks with a file in hand before a write, if it does not know the attributes. */
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	double timeout = FOR_EVER;
 	struct fs_attr a;
+	struct stat st;
 	int err;
 
-	(void)fi;
+	if (fi != NULL && must_hear_of_full_disk(ino)) {
+		reply_err(req, -ENOSPC);
+		return;
+	}
+	if (session_refused_look(ino)) /* stat(2); the writer has not come yet */
+		timeout = 0;
 	err = fs_getattr(session_thread(), ino, &a);
-	reply_attr(req, err, &a);
+	if (err < 0) {
+		reply_err(req, err);
+		return;
+	}
+	st = to_stat(&a);
+	fuse_reply_attr(req, &st, timeout);
 }
 
 static struct fs_setattr to_setattr(const struct stat *st, int to_set)
@@ -432,6 +456,8 @@ static void write_done(struct fs_io *io, ssize_t result)
 
 	if (d->drop_attr)
 		session_drop_attr(io->ino);
+	if (result == -ENOSPC || (result >= 0 && (size_t)result < io->bytes))
+		session_refused_note(io->ino);
 	if (result < 0)
 		reply_err(d->req, (int)result);
 	else if ((size_t)result < io->bytes)

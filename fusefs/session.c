@@ -38,6 +38,7 @@
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
+#include "refused.h"
 #include "session.h"
 
 #define PAGE_BYTES   FS_BLOCK_BYTES
@@ -110,6 +111,7 @@ struct session {
 	unsigned nr_ready; /* workers whose setting up is over; under lock */
 	int setup_err;     /* under lock */
 	unsigned nr_syncs; /* FSYNCs not yet answered; under lock */
+	struct refused refused;
 
 	unsigned nr_workers;
 	struct worker workers[];
@@ -149,6 +151,22 @@ bool session_kill_priv(void)
 void session_drop_attr(uint64_t ino)
 {
 	fuse_lowlevel_notify_inval_inode(self->session->se, ino, -1, 0); /* -1: no data */
+}
+
+void session_refused_note(uint64_t ino)
+{
+	refused_note(&self->session->refused, ino, now_ns());
+	session_drop_attr(ino);
+}
+
+bool session_refused_look(uint64_t ino)
+{
+	return refused_look(&self->session->refused, ino, now_ns());
+}
+
+bool session_refused_take(uint64_t ino)
+{
+	return refused_take(&self->session->refused, ino, now_ns());
 }
 
 void *session_scratch(size_t *room)
@@ -652,6 +670,7 @@ static struct session *session_new(
 	for (unsigned i = 0; i < nr; i++)
 		s->workers[i] =
 			(struct worker){.session = s, .fuse_fd = -1, .idle_fd = -1, .busy_fd = -1};
+	refused_init(&s->refused);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->cond, NULL);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -781,5 +800,6 @@ void session_close(struct session *s)
 		close(s->over_fd);
 	pthread_cond_destroy(&s->cond);
 	pthread_mutex_destroy(&s->lock);
+	refused_destroy(&s->refused);
 	free(s);
 }

@@ -58,6 +58,10 @@ bool session_kill_priv(void); /* the kernel asks to clear suid, sgid and securit
 /* Let the kernel ask for INO's attributes again. It takes no lock of the kernel's that a request
  * may hold. */
 void session_drop_attr(uint64_t ino);
+/* A write to INO was refused because the disk is full: see refused.h. */
+void session_refused_note(uint64_t ino);
+bool session_refused_look(uint64_t ino);
+bool session_refused_take(uint64_t ino);
 /* Memory for an answer that is given at once: behind the request, page-aligned, *ROOM bytes (more
  * than 512 KiB). */
 void *session_scratch(size_t *room);

@@ -110,6 +110,21 @@ test_a_full_disk_gives_its_space_back() {
     [ "$before" = "$after" ] || fail "free blocks: $before before, $after after"
 }
 
+test_a_writer_who_never_syncs_hears_of_a_full_disk() {
+    umount_fs
+    make_fs 64M
+    mount_fs
+    local status=0
+    timeout 60 dd if=/dev/zero of="$MNT/fill" bs=1M 2>"$T/dd" || status=$?
+    [ $status = 1 ] || fail "dd ended with status $status: $(cat "$T/dd")"
+    grep -q 'error writing.*No space left' "$T/dd" || fail "write() did not say so: $(cat "$T/dd")"
+    rm "$MNT/fill"
+    sync -f "$MNT"
+    seq 1000 >"$MNT/after"
+    cat "$MNT/after" >"$T/read"
+    cmp <(seq 1000) "$T/read"
+}
+
 test_truncating_open_empties_the_file() {
     seq 10000 >"$MNT/f"
     : >"$MNT/f"
