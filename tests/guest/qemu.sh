@@ -4,24 +4,37 @@
 # Faults go between a disk's file and its raw node (see add_disk in run), while the guest runs.
 MONITOR=/dev/vport0p2
 
-# One QMP command; its answer is printed. Events that come between are left out.
-qemu_ask() { # JSON
+# The next answer; events before it are left out.
+qemu_answer() {
 	local line
-	if [ -z "${qemu_greeted:-}" ]; then
-		exec 6<>$MONITOR
-		read -r -t 10 line <&6
-		qemu_greeted=1
-		qemu_ask '{"execute": "qmp_capabilities"}' >/dev/null
-	fi
-	echo "$1" >&6
-	while read -r -t 10 line <&6; do
+	while read -r -t 20 line <&6; do
 		case $line in
 		'{"return"'*) echo "$line"; return 0 ;;
-		'{"error"'*) echo "$1: $line" >&2; return 1 ;;
+		'{"error"'*) echo "$line" >&2; return 1 ;;
 		esac
 	done
-	echo "$1: no answer" >&2
+	echo "QEMU's monitor does not answer" >&2
 	return 1
+}
+
+# The greeting came to whoever was first here; what else there is, is of earlier days.
+qemu_open() {
+	local line
+	exec 6<>$MONITOR
+	while read -r -t 0.1 line <&6; do
+		:
+	done
+	echo '{"execute": "qmp_capabilities"}' >&6
+	qemu_answer >/dev/null 2>&1 || true # an error, but for the first
+	qemu_is_open=1
+}
+
+# One QMP command; its answer is printed.
+qemu_ask() { # JSON
+	[ -n "${qemu_is_open:-}" ] || qemu_open
+	echo "$1" | tr -d '\n\t' >&6
+	echo >&6
+	qemu_answer
 }
 
 put_below() { # DISK NUMBER, NODE: what its raw node is to use
