@@ -178,6 +178,18 @@ static int wait_clean(const struct umount_opts *o, pid_t pid, int fd)
 	return MNT_EX_FAIL;
 }
 
+/* What the kernel writes on the way out would wait for a thaw, and umount(8) with it. */
+static void thaw(const struct umount_opts *o, pid_t pid)
+{
+	struct json_object *answer;
+
+	if (control_ask(pid, "thaw", &answer) < 0)
+		return;
+	if (!json_object_object_get_ex(answer, "error", NULL))
+		fprintf(stderr, "umount: %s: was frozen; thawed\n", o->dir);
+	json_object_put(answer);
+}
+
 int umount_main(int argc, char **argv)
 {
 	struct umount_opts o = {0};
@@ -191,9 +203,10 @@ int umount_main(int argc, char **argv)
 		fprintf(stderr, "umount: namespace %s: %s\n", o.ns, strerror(-err));
 		return MNT_EX_SYSERR;
 	}
-	if (!o.lazy && mounted_dev(o.dir, dev, sizeof(dev)) == 0 &&
-		control_find("dev", dev, &pid) == 0)
-		fd = control_send(pid, "wait");
+	if (mounted_dev(o.dir, dev, sizeof(dev)) == 0 && control_find("dev", dev, &pid) == 0) {
+		thaw(&o, pid);
+		fd = o.lazy ? -1 : control_send(pid, "wait");
+	}
 	status = plain_umount(&o);
 	if (status == 0 && fd >= 0 && !still_mounted(dev))
 		status = wait_clean(&o, pid, fd);

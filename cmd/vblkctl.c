@@ -10,23 +10,32 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct verb_args *a);
 	int min_args, max_args;
-	bool takes_force, takes_watch;
+	bool takes_force, takes_watch, takes_flush;
 	const char *synopsis;
 	const char *what;
 } verbs[] = {
-	{"list", verb_list, 0, 0, false, false, "list [--json]",
+	{"list", verb_list, 0, 0, false, false, false, "list [--json]",
 		"the virtio disks, their drivers, and who uses them"},
-	{"bind", verb_bind, 1, 1, true, false, "bind [--force] [--json] ADDRESS",
+	{"bind", verb_bind, 1, 1, true, false, false, "bind [--force] [--json] ADDRESS",
 		"give a disk to uio_pci_generic, for vblkfs to drive"},
-	{"unbind", verb_unbind, 1, 1, false, false, "unbind [--json] ADDRESS",
+	{"unbind", verb_unbind, 1, 1, false, false, false, "unbind [--json] ADDRESS",
 		"give it back to the kernel's driver"},
-	{"stat", verb_stat, 0, 1, false, true,
+	{"stat", verb_stat, 0, 1, false, true, false,
 		"stat [--json] [--watch[=SECONDS]] [--count=N] [ADDRESS | DIRECTORY]",
 		"live figures of one mount, or of all"},
-	{"info", verb_info, 1, 1, false, false, "info [--json] ADDRESS | SOURCE | DIRECTORY",
+	{"info", verb_info, 1, 1, false, false, false, "info [--json] ADDRESS | SOURCE | DIRECTORY",
 		"what a disk is and can: features, limits, rings"},
-	{"dump", verb_dump, 1, 4, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
+	{"dump", verb_dump, 1, 4, false, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
+	{"sync", verb_sync, 1, 1, false, false, false, "sync [--json] ADDRESS | DIRECTORY",
+		"make all that was written to a mount durable"},
+	{"freeze", verb_freeze, 1, 1, false, false, false, "freeze [--json] ADDRESS | DIRECTORY",
+		"let nothing be written until the thaw, for a copy of the disk"},
+	{"thaw", verb_thaw, 1, 1, false, false, false, "thaw [--json] ADDRESS | DIRECTORY",
+		"end a freeze"},
+	{"shutdown", verb_shutdown, 1, 1, false, false, true,
+		"shutdown [--flush | --no-flush] [--json] ADDRESS | DIRECTORY",
+		"go dead as in a power cut; for tests"},
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -111,6 +120,11 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 		a->force = true;
 		return verb->takes_force ? 0
 					 : bad_usage("no --force for this verb", verb->name) + 1;
+	case 'F':
+	case 'N':
+		a->flush = c == 'F';
+		return verb->takes_flush ? 0
+					 : bad_usage("no --flush for this verb", verb->name) + 1;
 	case 'w':
 	case 'n':
 		if (!verb->takes_watch)
@@ -132,7 +146,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
 		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
 		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
-		{0}};
+		{"flush", no_argument, NULL, 'F'}, {"no-flush", no_argument, NULL, 'N'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 

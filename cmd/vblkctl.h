@@ -13,6 +13,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct verb_args {
 	bool json;
 	bool force;
+	bool flush;
 	double watch_s; /* 0: once */
 	unsigned count; /* of intervals; 0: until interrupted */
 	int argc;       /* what is left: addresses, mount points */
@@ -25,6 +26,10 @@ int verb_unbind(const struct verb_args *a);
 int verb_stat(const struct verb_args *a);
 int verb_dump(const struct verb_args *a);
 int verb_info(const struct verb_args *a);
+int verb_sync(const struct verb_args *a);
+int verb_freeze(const struct verb_args *a);
+int verb_thaw(const struct verb_args *a);
+int verb_shutdown(const struct verb_args *a);
 
 /* vblkctl_stat.c: what others need of it */
 uint64_t json_number(struct json_object *o, const char *key);  /* 0 where there is none */

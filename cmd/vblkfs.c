@@ -44,6 +44,7 @@
 #include "sysfs.h"
 #include "umount.h"
 #include "utab.h"
+#include "vblkfs_jobs.h"
 
 #define MESSAGE_BYTES 1024
 #define READAHEAD_KIB "1024"
@@ -66,6 +67,7 @@ struct daemon {
 	struct fs *fs;
 	struct session *session;
 	struct control *control;
+	struct jobs *jobs; /* NULL: none are to be had */
 	dev_t mount_dev;
 	int signal_fd;
 };
@@ -142,6 +144,7 @@ static struct json_object *fs_json(struct fs *fs)
 	fs_get_stats(fs, &st);
 	fs_statfs(fs, &space);
 	json_object_object_add(o, "read_only", json_object_new_boolean(st.read_only));
+	json_object_object_add(o, "frozen", json_object_new_boolean(st.frozen));
 	add_u64(o, "block_bytes", FS_BLOCK_BYTES);
 	add_u64(o, "blocks", space.nr_blocks);
 	add_u64(o, "free_blocks", space.free_blocks);
@@ -178,6 +181,8 @@ static bool answer(void *arg, const char *line, struct json_object *out)
 {
 	const struct daemon *d = arg;
 
+	if (d->jobs != NULL && jobs_answer(d->jobs, line, out))
+		return true;
 	if (strcmp(line, "info") == 0) {
 		json_object_object_add(out, "disk", disk_json_info(d->dev));
 		return true;
@@ -296,8 +301,11 @@ static void tune_kernel(const struct daemon *d)
 
 static void open_control(struct daemon *d)
 {
-	int err = control_open(hello_json(d), answer, d, &d->control);
+	int err;
 
+	err = jobs_create(d->fs, d->session, d->mount_dev, &d->jobs);
+	if (err == 0)
+		err = control_open(hello_json(d), answer, d, &d->control);
 	if (err < 0) {
 		d->control = NULL;
 		syslog(LOG_NOTICE, "no control socket (umount will not wait): %s", strerror(-err));
@@ -337,6 +345,7 @@ static void detach(struct daemon *d)
 	struct pollfd over = {.fd = session_fd(d->session), .events = POLLIN};
 	int fd;
 
+	jobs_thaw(d->jobs); /* else what is written now would wait */
 	if (still_mounted_here(d)) {
 		fd = open(d->prog->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd >= 0) {
@@ -379,6 +388,7 @@ static int tear_down(struct daemon *d)
 
 	if (d->control != NULL)
 		control_unmounting(d->control);
+	jobs_destroy(d->jobs);
 	if (d->session != NULL)
 		session_close(d->session);
 	if (d->fs != NULL)

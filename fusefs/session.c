@@ -17,7 +17,9 @@
  *  4. The next request is read only when a whole one of the largest kind fits; else the worker only
  *     polls the disk. Every request in flight ends without another request being read, so this is
  *     no deadlock.
- *  5. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With
+ *  5. busy is set before parking is looked at: whoever sets parking, and then sees a worker that is
+ *     not busy, knows that it will look.
+ *  6. A worker sleeps only in wait_for_work(), and there on everything that can give it work. With
  *     nothing to do it uses no CPU. The queue's descriptor is watched only when it is armed: else
  *     it may be readable for no reason (blockdev.h). */
 #include <assert.h>
@@ -54,7 +56,9 @@
 #define INIT_BYTES   65536
 #define INIT_WAIT_MS 30000
 /* After session_stop(): users that go on asking are not served for ever. */
-#define STOP_WAIT_NS (10 * 1000000000ULL)
+#define STOP_WAIT_NS   (10 * 1000000000ULL)
+#define PARKED_MAX     (64U << 20) /* bytes of requests; then none is read any more */
+#define PARKED_LOOK_MS 20          /* a worker that has some looks whether to go on */
 
 static_assert(HEADER_BYTES == 80, "invariant 2");
 static_assert(sizeof(struct data_req) + HEADER_BYTES <= PAGE_BYTES, "the head page holds both");
@@ -64,6 +68,12 @@ struct slot {
 	uint8_t *mem;
 	unsigned used; /* pages, from the front */
 	unsigned refs;
+};
+
+struct parked { /* a request, as it was read */
+	struct parked *next;
+	size_t bytes;
+	uint8_t data[];
 };
 
 struct worker {
@@ -79,6 +89,8 @@ struct worker {
 	unsigned nr_slots;
 	unsigned nr_kept; /* data_reqs not yet answered */
 	bool gone;        /* the kernel has ended the connection */
+	struct parked *parked, **last_parked;
+	atomic_bool busy; /* reads a request, or has one in hand */
 
 	/* The request in hand. */
 	struct slot *slot;
@@ -87,7 +99,7 @@ struct worker {
 	bool kill_priv;
 
 	/* Written by the worker, read by anyone. */
-	atomic_uint_fast64_t requests, sleeps, no_slot;
+	atomic_uint_fast64_t requests, writes, sleeps, no_slot;
 };
 
 enum run { RUN_SETTING_UP, RUN_SERVE, RUN_QUIT };
@@ -102,6 +114,8 @@ struct session {
 	int wake_fd;           /* readable: look at .stopping */
 	int over_fd;           /* readable: the last worker has ended */
 	atomic_bool stopping;
+	atomic_bool parking;
+	atomic_size_t parked_bytes;
 	_Atomic uint64_t stop_ns; /* when session_stop() was called */
 	atomic_uint nr_serving;
 
@@ -306,23 +320,108 @@ static bool wants_kill_priv(const struct fuse_in_header *in, size_t bytes)
 	}
 }
 
-/* Read one request and do it: 1; 0 when there is none (or no more will come: w->gone), or no slot.
- */
-static int receive(struct worker *w)
+static uint8_t *request_of(const struct worker *w)
 {
-	struct slot *slot = free_slot(w);
-	struct fuse_buf buf = {0};
+	return w->head + PAGE_BYTES - HEADER_BYTES;
+}
+
+static void do_request(struct worker *w, size_t bytes)
+{
+	struct fuse_buf buf = {.mem = request_of(w), .size = bytes};
+
+	w->bytes = bytes;
+	w->kill_priv = wants_kill_priv(buf.mem, bytes);
+	fuse_session_process_buf(w->session->se, &buf);
+}
+
+/* Does it change nothing? To forget the last reference may free an inode. */
+static bool is_harmless(uint32_t opcode)
+{
+	switch (opcode) {
+	case FUSE_LOOKUP:
+	case FUSE_GETATTR:
+	case FUSE_READLINK:
+	case FUSE_OPEN:
+	case FUSE_READ:
+	case FUSE_STATFS:
+	case FUSE_RELEASE:
+	case FUSE_FSYNC:
+	case FUSE_GETXATTR:
+	case FUSE_LISTXATTR:
+	case FUSE_FLUSH:
+	case FUSE_OPENDIR:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+	case FUSE_RELEASEDIR:
+	case FUSE_FSYNCDIR:
+	case FUSE_ACCESS:
+	case FUSE_INTERRUPT:
+	case FUSE_LSEEK:
+	case FUSE_DESTROY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_parking(const struct worker *w)
+{
+	return atomic_load(&w->session->parking);
+}
+
+/* Set the request aside, if that is what is to be done with it. Without memory for that it is done,
+ * and waits in the filesystem. */
+static bool park(struct worker *w, size_t bytes)
+{
+	const struct fuse_in_header *in = (const struct fuse_in_header *)request_of(w);
+	struct parked *p;
+
+	if (!is_parking(w) || is_harmless(in->opcode))
+		return false;
+	p = malloc(sizeof(*p) + bytes);
+	if (p == NULL)
+		return false;
+	p->next = NULL;
+	p->bytes = bytes;
+	memcpy(p->data, in, bytes);
+	*w->last_parked = p;
+	w->last_parked = &p->next;
+	atomic_fetch_add(&w->session->parked_bytes, bytes);
+	return true;
+}
+
+static void drop_parked(struct worker *w)
+{
+	struct parked *p = w->parked;
+
+	w->parked = p->next;
+	if (w->parked == NULL)
+		w->last_parked = &w->parked;
+	atomic_fetch_sub(&w->session->parked_bytes, p->bytes);
+	free(p);
+}
+
+static void do_parked(struct worker *w)
+{
+	size_t bytes = w->parked->bytes;
+
+	memcpy(request_of(w), w->parked->data, bytes);
+	drop_parked(w);
+	do_request(w, bytes);
+}
+
+static bool is_full(const struct session *s)
+{
+	return atomic_load(&s->parking) && atomic_load(&s->parked_bytes) >= PARKED_MAX;
+}
+
+/* One request, read into the slot at w->head. */
+static int read_and_do(struct worker *w)
+{
 	ssize_t n;
 
-	if (slot == NULL) {
-		atomic_fetch_add_explicit(&w->no_slot, 1, memory_order_relaxed);
-		return 0;
-	}
-	w->slot = slot;
-	w->head = slot->mem + (size_t)slot->used * PAGE_BYTES;
-	buf.mem = w->head + PAGE_BYTES - HEADER_BYTES;
 	do
-		n = read(w->fuse_fd, buf.mem, HEADER_BYTES + FS_IO_MAX);
+		n = read(w->fuse_fd, request_of(w), HEADER_BYTES + FS_IO_MAX);
 	while (n < 0 && (errno == EINTR || errno == ENOENT)); /* ENOENT: its caller was killed */
 	if (n < 0 && errno == EAGAIN)
 		return 0;
@@ -332,11 +431,35 @@ static int receive(struct worker *w)
 		w->gone = true;
 		return 0;
 	}
-	w->bytes = buf.size = (size_t)n;
-	w->kill_priv = wants_kill_priv(buf.mem, buf.size);
 	atomic_fetch_add_explicit(&w->requests, 1, memory_order_relaxed);
-	fuse_session_process_buf(w->session->se, &buf);
+	if (((const struct fuse_in_header *)request_of(w))->opcode == FUSE_WRITE)
+		atomic_fetch_add_explicit(&w->writes, 1, memory_order_relaxed);
+	if (!park(w, (size_t)n))
+		do_request(w, (size_t)n);
 	return 1;
+}
+
+/* Do one request: 1; 0 when there is none (or no more will come: w->gone), or no room. */
+static int receive(struct worker *w)
+{
+	struct slot *slot = free_slot(w);
+	int nr = 1;
+
+	if (slot == NULL) {
+		atomic_fetch_add_explicit(&w->no_slot, 1, memory_order_relaxed);
+		return 0;
+	}
+	w->slot = slot;
+	w->head = slot->mem + (size_t)slot->used * PAGE_BYTES;
+	atomic_store(&w->busy, true); /* invariant 5 */
+	if (w->parked != NULL && !is_parking(w))
+		do_parked(w);
+	else if (is_full(w->session))
+		nr = 0;
+	else
+		nr = read_and_do(w);
+	atomic_store(&w->busy, false);
+	return nr;
 }
 
 static bool must_end(struct worker *w, int nr_received)
@@ -347,7 +470,8 @@ static bool must_end(struct worker *w, int nr_received)
 		return true;
 	if (!atomic_load_explicit(&s->stopping, memory_order_acquire))
 		return false;
-	return (nr_received == 0 && w->nr_kept == 0) || now_ns() - s->stop_ns > STOP_WAIT_NS;
+	return (nr_received == 0 && w->nr_kept == 0 && w->parked == NULL) ||
+	       now_ns() - s->stop_ns > STOP_WAIT_NS;
 }
 
 /* Sleep until there may be something to do. */
@@ -356,14 +480,16 @@ static void wait_for_work(struct worker *w)
 	struct epoll_event ev;
 	struct pollfd fds[2] = {{.fd = blk_fd(w->q), .events = POLLIN},
 		{.fd = w->session->wake_fd, .events = POLLIN}};
+	bool is_stuffed = is_full(w->session);
+	int timeout_ms = is_stuffed || w->parked != NULL ? PARKED_LOOK_MS : -1;
 
 	if (w->q->nr_inflight > 0 && blk_arm(w->q))
 		return;
 	atomic_fetch_add_explicit(&w->sleeps, 1, memory_order_relaxed);
-	if (free_slot(w) == NULL)
-		poll(fds, 2, -1);
+	if (is_stuffed || free_slot(w) == NULL)
+		poll(fds, 2, timeout_ms);
 	else
-		epoll_wait(w->q->nr_inflight > 0 ? w->busy_fd : w->idle_fd, &ev, 1, -1);
+		epoll_wait(w->q->nr_inflight > 0 ? w->busy_fd : w->idle_fd, &ev, 1, timeout_ms);
 }
 
 /* The disk answers soon, if at all: poll it for a while, as an interrupt costs more; but not for
@@ -512,12 +638,15 @@ static void *worker_main(void *arg)
 	struct session *s = w->session;
 
 	self = w;
+	w->last_parked = &w->parked;
 	if (worker_ready(w, worker_set_up(w)) == RUN_SERVE) {
 		reply_fd = w->fuse_fd;
 		if (watch_requests(w) == 0)
 			serve(w);
 		while (w->nr_kept > 0)
 			blk_wait(w->q, -1);
+		while (w->parked != NULL) /* nobody waits for an answer any more */
+			drop_parked(w);
 		if (atomic_fetch_sub(&s->nr_serving, 1) == 1)
 			eventfd_write(s->over_fd, 1);
 	}
@@ -763,10 +892,31 @@ int session_stats(const struct session *s, struct session_stats *out, int max)
 	for (i = 0; i < max && i < (int)s->nr_workers; i++) {
 		out[i].requests =
 			atomic_load_explicit(&s->workers[i].requests, memory_order_relaxed);
+		out[i].writes = atomic_load_explicit(&s->workers[i].writes, memory_order_relaxed);
 		out[i].sleeps = atomic_load_explicit(&s->workers[i].sleeps, memory_order_relaxed);
 		out[i].no_slot = atomic_load_explicit(&s->workers[i].no_slot, memory_order_relaxed);
 	}
 	return i;
+}
+
+void session_settle(struct session *s)
+{
+	struct timespec ts = {.tv_nsec = 100000};
+
+	for (unsigned i = 0; i < s->nr_workers; i++)
+		while (atomic_load(&s->workers[i].busy))
+			nanosleep(&ts, NULL);
+}
+
+void session_park(struct session *s)
+{
+	atomic_store(&s->parking, true);
+	session_settle(s);
+}
+
+void session_unpark(struct session *s)
+{
+	atomic_store(&s->parking, false);
 }
 
 static void join_workers(struct session *s)

@@ -31,6 +31,7 @@ struct session_opts {
 
 struct session_stats { /* of one worker */
 	uint64_t requests;
+	uint64_t writes; /* of them */
 	uint64_t sleeps;
 	uint64_t no_slot; /* times that it looked for a request and had no slot for one */
 };
@@ -43,6 +44,13 @@ int session_fd(const struct session *s); /* readable once no worker serves any m
 void session_stop(struct session *s);    /* answer what is queued, then serve no more */
 int session_stats(
 	const struct session *s, struct session_stats *out, int max); /* how many were filled in */
+/* From session_park() to session_unpark() what would change something is set aside as it comes, and
+ * reading goes on: else the workers would wait in a filesystem that is frozen. Up to 64 MiB; then
+ * all wait. session_park() returns when nothing that came before is in a worker's hand any more, and
+ * so does session_settle(), which does only that. From any thread. */
+void session_park(struct session *s);
+void session_unpark(struct session *s);
+void session_settle(struct session *s);
 /* Wait for the workers and all that is in flight, then let go of the mount (detach it if it is
  * still there). */
 void session_close(struct session *s);

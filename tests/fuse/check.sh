@@ -208,6 +208,126 @@ test_what_was_synced_survives_kills() {
     "$BUILD/tools/synced" image --base "/round$round" "$T/marks$round" "$IMG"
 }
 
+kill_daemon() {
+    local pid
+    pid=$(daemon_pid)
+    kill -KILL "$pid"
+    while [ -d "/proc/$pid" ]; do sleep 0.05; done
+}
+
+# With commit=300 nothing is committed but by what is tested.
+test_promise_1_synchronous_writes_and_fsync_are_there_after_a_kill() {
+    remount_fs -o commit=300
+    dd if=/usr/bin/env of="$MNT/dsync" bs=4k count=5 oflag=dsync 2>/dev/null
+    dd if=/usr/bin/env of="$MNT/sync" bs=4k count=5 oflag=sync 2>/dev/null
+    mkdir "$MNT/dir"
+    touch "$MNT/dir/name"
+    sync "$MNT/dir"
+    touch "$MNT/late"
+    kill_daemon
+    mount_fs
+    head -c 20480 /usr/bin/env | cmp - "$MNT/dsync"
+    head -c 20480 /usr/bin/env | cmp - "$MNT/sync"
+    [ -e "$MNT/dir/name" ] || fail "a name is gone from a directory that was synced"
+    [ ! -e "$MNT/late" ] || fail "it was committed anyway: this test shows nothing"
+}
+
+test_promise_3_and_9_a_renamed_file_is_whole_after_a_kill() {
+    seq 1000 >"$MNT/f"
+    sync "$MNT/f"
+    seq 50000 >"$MNT/f.new"
+    mv "$MNT/f.new" "$MNT/f"
+    "$BUILD/vblkctl" sync "$MNT"
+    seq 90000 >"$MNT/f.new"
+    mv "$MNT/f.new" "$MNT/f"
+    kill_daemon
+    mount_fs
+    cmp <(seq 50000) "$MNT/f" 2>/dev/null || cmp <(seq 90000) "$MNT/f"
+}
+
+test_sync_makes_all_durable_that_was_written() {
+    remount_fs -o commit=300
+    cp -a /usr/include/linux "$MNT/"
+    head -c 100M /dev/urandom >"$T/random"
+    # Dirty pages: written by a process that has not closed the file yet.
+    exec 9>"$MNT/random"
+    cat "$T/random" >&9
+    "$BUILD/vblkctl" sync "$MNT"
+    kill_daemon
+    exec 9>&- || true
+    mount_fs
+    diff -r /usr/include/linux "$MNT/linux"
+    cmp "$T/random" "$MNT/random"
+}
+
+test_promise_13_a_copy_of_a_frozen_disk_has_all_and_reading_goes_on() {
+    umount_fs
+    make_fs 64M
+    mount_fs
+    seq 1000 >"$MNT/f"
+    mkdir "$MNT/w" # whoever waits to make a name has the kernel's lock of that directory
+    "$BUILD/vblkctl" freeze "$MNT"
+    ! "$BUILD/vblkctl" freeze "$MNT" 2>"$T/err" || fail "frozen twice"
+    grep -q 'frozen already' "$T/err"
+    "$BUILD/vblkctl" stat --json "$MNT" | grep -q '"frozen": *true'
+    cp "$IMG" "$T/copy.img"
+    for i in $(seq 20); do seq 100 >"$MNT/w/new$i" & done
+    dd if=/dev/zero of="$MNT/w/f2" bs=1M count=4 oflag=direct 2>/dev/null &
+    sleep 6 # longer than commit=
+    cmp <(seq 1000) "$MNT/f"
+    [ ! -e "$MNT/none" ] || fail "a name that nobody made"
+    cmp "$IMG" "$T/copy.img" || fail "something was written while it was frozen"
+    "$BUILD/fsck.vblkfs" -f -n "$T/copy.img"
+    "$BUILD/vblkctl" thaw "$MNT"
+    wait
+    for i in $(seq 20); do cmp <(seq 100) "$MNT/w/new$i"; done
+    ! "$BUILD/vblkctl" thaw "$MNT" 2>"$T/err" || fail "thawed twice"
+    umount_fs
+    IMG=$T/copy.img mount_fs
+    cmp <(seq 1000) "$MNT/f"
+}
+
+test_a_frozen_mount_can_be_unmounted_and_its_daemon_ended() {
+    seq 1000 >"$MNT/f"
+    "$BUILD/vblkctl" freeze "$MNT"
+    seq 1000 >"$MNT/g" &
+    sleep 0.3
+    kill -TERM "$(daemon_pid)"
+    wait || true
+    for _ in $(seq 100); do is_mounted || break; sleep 0.1; done
+    ! is_mounted || fail "still mounted"
+    while ! mount_fs 2>"$T/err"; do grep -q 'in use' "$T/err" || fail "$(cat "$T/err")"; sleep 0.1; done
+    cmp <(seq 1000) "$MNT/f"
+    exec 9>"$MNT/h"
+    seq 1000 >&9
+    "$BUILD/vblkctl" freeze "$MNT"
+    exec 9>&-
+    umount_fs 2>"$T/err"
+    grep -q thawed "$T/err" || fail "umount did not say that it thawed: $(cat "$T/err")"
+    mount_fs
+    cmp <(seq 1000) "$MNT/h"
+}
+
+test_shutdown_is_a_power_cut_or_one_after_a_commit() {
+    remount_fs -o commit=300
+    touch "$MNT/a"
+    "$BUILD/vblkctl" sync "$MNT"
+    touch "$MNT/b"
+    "$BUILD/vblkctl" shutdown "$MNT"
+    ! touch "$MNT/c" 2>"$T/err" || fail "a file could be made"
+    grep -q 'Input/output error' "$T/err" || fail "not EIO: $(cat "$T/err")"
+    ! umount_fs 2>"$T/err" || fail "unmounted as if clean"
+    grep -q 'not clean' "$T/err" || fail "umount did not say so: $(cat "$T/err")"
+    mount_fs -o commit=300
+    [ -e "$MNT/a" ] || fail "what was synced is gone"
+    [ ! -e "$MNT/b" ] || fail "it was committed: this was no power cut"
+    touch "$MNT/b"
+    [ "$("$BUILD/vblkctl" shutdown --flush --json "$MNT" | tr -d ' \n')" = '{"result":"shutdown"}' ]
+    umount_fs 2>/dev/null || true
+    mount_fs
+    [ -e "$MNT/b" ] || fail "what was flushed is gone"
+}
+
 test_a_read_only_mount_refuses_and_writes_nothing() {
     umount_fs
     make_fs 64M
