@@ -8,14 +8,15 @@
 #include "oracle.h"
 #include "world.h"
 
-#define CHOICE_NONE    0U
-#define CHOICE_ALL     1U
-#define CHOICES_MIN    4U
-#define CHOICES_MAX    48U
-#define EXHAUSTIVE_MAX 4U /* pending writes of which all subsets are tried */
-#define NESTED_EVERY   12U
-#define NESTED_CUTS    3U
-#define AHEAD_MAX      64U /* events that may be in flight */
+#define CHOICE_NONE      0U
+#define CHOICE_ALL       1U
+#define CHOICES_MIN      4U
+#define CHOICES_MAX      48U
+#define EXHAUSTIVE_MAX   4U /* pending writes of which all subsets are tried */
+#define NESTED_EVERY     12U
+#define NESTED_CUTS      3U
+#define FSCK_FIRST_EVERY 8U  /* states: fsck sees the disk before a mount does */
+#define AHEAD_MAX        64U /* events that may be in flight */
 
 struct pending {
 	uint32_t *v; /* events */
@@ -35,6 +36,7 @@ struct explorer {
 	struct pending pending2; /* of a mount's log */
 	uint32_t flushed;        /* events before it are in `durable` */
 	struct moment at;
+	bool one; /* a state is made again: nothing is left out */
 	uint64_t seed;
 };
 
@@ -258,8 +260,9 @@ static bool check(struct explorer *x, const struct cut *cut, void (*on_tree)(con
 	struct failure *out)
 {
 	*x->now = *cut;
-	if (oracle_check(
-		    x->oracle, x->dev, &x->rec->model, x->at, on_tree, out->why, sizeof(out->why)))
+	if (oracle_check(x->oracle, x->dev, &x->rec->model, x->at,
+		    x->one || cut->choice % FSCK_FIRST_EVERY == cut->event % FSCK_FIRST_EVERY,
+		    on_tree, out->why, sizeof(out->why)))
 		return true;
 	out->cut = *cut;
 	atomic_fetch_add(&x->counts->failures, 1);
@@ -372,6 +375,7 @@ bool explorer_one(struct explorer *x, const struct recording *rec, const struct 
 	struct log_events log;
 	bool ok;
 
+	x->one = true;
 	begin(x, rec);
 	for (uint32_t nr = 1; nr <= cut->event && nr <= rec->log.nr; nr++)
 		advance(x, nr);

@@ -422,6 +422,35 @@ static bool check_counts(struct oracle *o)
 	return true;
 }
 
+/* --- fsck --- */
+
+static void note_problem(void *arg, const struct fsck_problem *p, bool fixed)
+{
+	struct oracle *o = arg;
+	size_t used = strlen(o->why);
+
+	(void)fixed;
+	(void)snprintf(o->why + used, o->why_bytes - used, "%s%s", used == 0 ? "" : "; ", p->text);
+}
+
+/* Nothing is to be repaired. WHEN: of the mount. */
+static bool check_offline(struct oracle *o, const char *when)
+{
+	const struct fsck_opts opts = {
+		.mode = FSCK_NO, .force = true, .report = note_problem, .arg = o};
+	struct fsck_result result;
+	char found[300];
+	int err;
+
+	o->why[0] = '\0';
+	err = fs_check(o->dev, &opts, &result);
+	if (err == 0 && result.nr_problems == 0 && !world_has_messages())
+		return true;
+	(void)snprintf(found, sizeof(found), "%s", o->why);
+	return fail(o, P_SOUND ": fsck %s: %s %s %s", when, err < 0 ? strerror(-err) : "", found,
+		world_messages());
+}
+
 /* --- all of it --- */
 
 static bool check_mounted(struct oracle *o)
@@ -437,7 +466,7 @@ static bool check_mounted(struct oracle *o)
 }
 
 bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m, struct moment at,
-	void (*on_tree)(const char *line), char *why, size_t why_bytes)
+	bool fsck_first, void (*on_tree)(const char *line), char *why, size_t why_bytes)
 {
 	const struct fs_mount_opts opts = {.commit_s = 100000};
 	struct fs_ident ident;
@@ -454,6 +483,9 @@ bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m,
 	err = fs_identify(dev, &ident);
 	if (err < 0)
 		return fail(o, P_SOUND ": superblock: %s", strerror(-err));
+	if (fsck_first && !check_offline(o, "before the mount"))
+		return false;
+	world_drop_messages();
 	err = fs_mount(dev, &opts, &o->fs);
 	if (err < 0)
 		return fail(o, P_SOUND ": mount: %s: %s", strerror(-err), world_messages());
@@ -474,7 +506,7 @@ bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m,
 	err = fs_identify(dev, &ident);
 	if (err < 0 || ident.dirty)
 		return fail(o, P_SOUND ": not clean after unmount");
-	return true;
+	return check_offline(o, "after the unmount");
 }
 
 struct oracle *oracle_open(void)
