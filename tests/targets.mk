@@ -44,6 +44,9 @@ JOBS ?= $(shell nproc)
 crash: $(O)/crash
 	$(O)/crash --states $(STATES) --seed $(SEED) --jobs $(JOBS) --keep $(O) $(CRASH_ARGS)
 crash-short: $(O)/crash $(O)/san/crash
+	@for w in mixed:1 logfull:1 checkpoint:1; do for i in 1 2; do \
+		$(O)/crash --workload $$w --save $(O)/crash-$$i.log >$(O)/crash.out || { cat $(O)/crash.out; exit 1; }; \
+		done; cmp $(O)/crash-1.log $(O)/crash-2.log || { echo "$$w does not repeat itself"; exit 1; }; done
 	$(O)/crash --states 24000 --seed 1 --jobs $(JOBS) --keep $(O)
 	$(O)/san/crash --states 1500 --seed 2 --jobs $(JOBS) --keep $(O)
 

@@ -144,7 +144,7 @@ static void shuffle(const struct log_events *log, struct pending *p, uint64_t *r
 static void put_by_chance(
 	struct blockdev *dev, const struct log_events *log, struct pending *p, uint64_t *rng)
 {
-	uint64_t style = mix64(rng) % 9;
+	uint64_t style = mix64(rng) % 12;
 	uint32_t odd = (uint32_t)(mix64(rng) % p->nr); /* the one that is treated otherwise */
 
 	if (style == 7)
@@ -162,7 +162,7 @@ static void put_by_chance(
 			put_some(dev, e, e->nr_sectors, rng);
 		else if (style == 3 || style == 6)
 			put_torn(dev, e, rng);
-		else if (style == 8)
+		else if (style >= 8)
 			put_torn_end(dev, e, rng);
 		else
 			put_but_one(dev, e, mix64(rng) & 1 ? 1 : IMAGE_SECTORS, style == 5, rng);
@@ -327,6 +327,16 @@ static bool try_state(struct explorer *x, const struct cut *cut, struct failure 
 
 /* --- all of it --- */
 
+/* A long write can be torn in more ways. */
+static uint32_t weight(const struct log_event *e)
+{
+	uint32_t nr = 1;
+
+	for (uint32_t s = IMAGE_SECTORS; s < e->nr_sectors; s *= 8)
+		nr++;
+	return nr;
+}
+
 static uint32_t choices_for(struct explorer *x, uint32_t max_states)
 {
 	const struct recording *rec = x->rec;
@@ -337,7 +347,8 @@ static uint32_t choices_for(struct explorer *x, uint32_t max_states)
 
 		if (e->kind == LOG_BEGIN)
 			x->at.begun = (uint32_t)e->value;
-		nr += is_interesting(x, i);
+		if (is_interesting(x, i))
+			nr += weight(e);
 	}
 	x->at.begun = 0;
 	each = max_states / (nr == 0 ? 1 : nr);
@@ -358,7 +369,8 @@ bool explorer_run(
 		advance(x, nr);
 		if (!is_interesting(x, nr))
 			continue;
-		for (cut.choice = 0; cut.choice < choices; cut.choice++) {
+		for (cut.choice = 0; cut.choice < choices * weight(&rec->log.v[nr - 1]);
+			cut.choice++) {
 			if (!try_state(x, &cut, out))
 				return false;
 			if (x->pending.nr == 0)

@@ -303,6 +303,8 @@ static bool revoke_next(struct workload *w, const struct model *m, uint32_t nr, 
 	return round < 4;
 }
 
+#define FROZEN_SETUP 29U
+
 static struct op frozen_setup(uint32_t nr)
 {
 	struct op op = op_of(OP_SYNC, "");
@@ -325,7 +327,7 @@ static struct op frozen_setup(uint32_t nr)
  * into it. */
 static bool frozen_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
 {
-	const uint32_t nr_setup = 29, per_round = 13;
+	const uint32_t nr_setup = FROZEN_SETUP, per_round = 13;
 	uint32_t round, step;
 
 	(void)m;
@@ -346,6 +348,8 @@ static bool frozen_next(struct workload *w, const struct model *m, uint32_t nr, 
 		(void)snprintf(op->to, sizeof(op->to), "E/link%u", round);
 	} else if (step == 4) {
 		*op = op_two(OP_EXCHANGE, "E/e0", "E/e1");
+		if (w->state[1] != 0) /* to where the ring has an old block of, and only that */
+			*op = op_two(OP_RENAME, "E/e3", "G/e3");
 	} else if (step == 5) {
 		*op = op_range(OP_WRITE, draw(w, nr, 0, 2) == 0 ? "E/e0" : "E/e7",
 			(uint64_t)round * 8192, 5000);
@@ -400,17 +404,29 @@ static bool inflight_next(struct workload *w, const struct model *m, uint32_t nr
 	return round < 6;
 }
 
-/* As "frozen", but at a time when the ring becomes half full, and checkpoints begin. */
+/* As "frozen", with everything at home at first but a directory's leaf, which goes home in the midst
+ * of it: the ring becomes half full, and checkpoints begin. */
 static bool checkpoint_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
 {
-	uint32_t nr_before = 2 * (uint32_t)(135 + w->seed * 7 % 24);
+	uint32_t nr_before = 2 * (uint32_t)(166 + w->seed % 3);
+	uint32_t i = nr - FROZEN_SETUP;
 
-	w->explore_from = nr_before;
-	if (nr >= nr_before)
+	w->explore_from = FROZEN_SETUP + nr_before;
+	if (nr < FROZEN_SETUP)
+		*op = nr == FROZEN_SETUP - 1 ? op_of(OP_REMOUNT, "") : frozen_setup(nr);
+	else if (i < 5)
+		*op = op_of(i == 2   ? OP_MKDIR
+			    : i == 4 ? OP_FSYNC
+				     : OP_CREAT,
+			i == 1   ? "f"
+			: i == 3 ? "G/f"
+			: i == 0 ? "g"
+				 : "G");
+	else
+		*op = op_of(i % 2 == 0 ? OP_FSYNC : OP_CHMOD, "f");
+	w->state[1] = 1;
+	if (nr >= w->explore_from)
 		return frozen_next(w, m, nr - nr_before, op);
-	*op = nr == 0       ? op_of(OP_CREAT, "f")
-	      : nr % 2 == 0 ? op_of(OP_FSYNC, "f")
-			    : op_of(OP_CHMOD, "f");
 	op->mode = (int)(nr % 0777);
 	return true;
 }
@@ -460,7 +476,7 @@ static bool logfull_next(struct workload *w, const struct model *m, uint32_t nr,
 	if (i > 90 && i % 3 == 0)
 		*op = op_numbered(logfull_other[nr % 4], nr % 4 == 0 ? "f%u" : "n%u",
 			nr % 4 == 0 ? i - 60 : i);
-	return nr < w->explore_from + 90;
+	return nr < w->explore_from + 260;
 }
 
 /* A file in many pieces is cut, punched and removed, in several steps each. */

@@ -28,7 +28,8 @@ run() {
 }
 
 # Not here, since they change nothing that a disk could show: the FLUSH after the new tail (the space that it frees is far from the
-# ring's head), the commit record's own count and checksum (numbers are not used twice, so all that it vouches for is vouched for).
+# ring's head), the commit record's own count and checksum (numbers are not used twice, so all that it vouches for is vouched for), the
+# checksum of a description (where one is torn, half of a tag is missing, and its image has another checksum).
 
 # mutant RULE ONLY FILE SED
 mutant() {
@@ -74,7 +75,6 @@ slow revoke-heeded - replay.c '/^static bool is_wanted/,/^}/s/ \&\& image->seque
 slow newest-image-wins - replay.c '/^static bool is_wanted/,/^}/s/last->index == image->index \&\&//'
 slow checksum-of-images - replay.c '/^static bool image_ok/,/^}/s/le32_get(head->crc) == block_crc(image)/true/'
 slow tag-of-images - replay.c '/^static bool image_ok/,/^}/s/le32_get(head->crc) == le32_get(tag->crc)/true/'
-slow checksum-of-records - journal.c '/^bool journal_record_ok/,/^}/s/le32_get(head->crc) == block_crc(record)/true/'
 slow commit-record-needed - replay.c '/^static int scan_transaction/,/^}/s/if (ret == 0 \&\& whole)/whole = whole || (ret == 0 \&\& r->images.nr > r->nr_taken);\n\t&/'
 slow sequence-of-records - journal.c '/^bool journal_record_ok/,/^}/s/le64_get(head->sequence) == sequence/true/'
 mutant frozen-blocks - tx.c '/^static int make_newest/,/^}/s/int err = tx_block_copy(fs, b->newest);/int err = 0;/'

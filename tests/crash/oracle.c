@@ -259,21 +259,62 @@ static bool matches(const struct version *v, const uint8_t *bytes, size_t nr)
 	return memcmp(v->bytes == NULL ? zeros : v->bytes, bytes, nr) == 0;
 }
 
-static bool is_allowed(
-	const struct sector *s, uint32_t floor, uint32_t begun, const uint8_t *bytes, size_t nr)
+struct allowed {                                 /* versions that a sector may have */
+	const struct version *base, *from, *end; /* BASE, or one of [FROM, END) */
+};
+
+static struct allowed allowed_of(const struct sector *s, uint32_t floor, uint32_t begun)
 {
 	static const struct version never = {0, NULL};
-	const struct version *base = &never;
-	uint32_t i = 0;
+	struct allowed a = {&never, NULL, NULL};
 
-	for (; s != NULL && i < s->nr && s->v[i].op <= floor; i++)
-		base = &s->v[i];
-	if (matches(base, bytes, nr))
-		return true;
-	for (; s != NULL && i < s->nr && s->v[i].op <= begun; i++)
-		if (matches(&s->v[i], bytes, nr))
+	if (s == NULL || s->nr == 0)
+		return a;
+	for (a.from = s->v; a.from < s->v + s->nr && a.from->op <= floor; a.from++)
+		a.base = a.from;
+	for (a.end = a.from; a.end < s->v + s->nr && a.end->op <= begun; a.end++)
+		;
+	return a;
+}
+
+static uint8_t byte_of(const struct version *v, size_t at)
+{
+	return v->bytes == NULL ? 0 : v->bytes[at];
+}
+
+static bool byte_matches(const struct allowed *a, uint8_t byte, size_t at)
+{
+	bool found = byte_of(a->base, at) == byte;
+
+	for (const struct version *v = a->from; v < a->end && !found; v++)
+		found = byte_of(v, at) == byte;
+	return found;
+}
+
+/* What a truncate has cut off is zeros to the model at once, but stays on the disk; what is done to
+ * the block later leaves it there. If the truncate is lost the file shows it again, next to what
+ * was done later. */
+static bool was_cut(const struct oracle *o, const struct allowed *a)
+{
+	for (const struct version *v = a->from; v < a->end; v++)
+		if (o->m->kind[v->op] == OP_TRUNCATE)
 			return true;
 	return false;
+}
+
+static bool is_allowed(
+	const struct oracle *o, const struct allowed *a, const uint8_t *bytes, size_t nr)
+{
+	bool all = was_cut(o, a);
+
+	if (matches(a->base, bytes, nr))
+		return true;
+	for (const struct version *v = a->from; v < a->end; v++)
+		if (matches(v, bytes, nr))
+			return true;
+	for (size_t i = 0; i < nr && all; i++)
+		all = byte_matches(a, bytes[i], i);
+	return all;
 }
 
 /* Whose bytes are they? */
@@ -367,8 +408,9 @@ static bool check_piece(
 		size_t visible = nr - at < MODEL_SECTOR ? nr - at : MODEL_SECTOR;
 		const struct sector *s =
 			sector < d->node->nr_sectors ? &d->node->sector[sector] : NULL;
+		struct allowed a = allowed_of(s, d->floor, o->at.begun);
 
-		if (!is_allowed(s, d->floor, o->at.begun, bytes + at, visible))
+		if (!is_allowed(o, &a, bytes + at, visible))
 			return fail_data(o, d, sector, bytes + at, visible);
 	}
 	return true;

@@ -16,6 +16,7 @@
 
 struct started {          /* a sync that is not waited for */
 	struct fs_sync s; /* first */
+	struct runner *r;
 	atomic_bool done;
 	int err;
 	bool is_out;
@@ -37,6 +38,8 @@ struct runner {
 	struct fs_thread *t;
 	uint8_t *buf;
 	struct started started;
+	uint32_t number;    /* of the operation that runs */
+	atomic_uint ack;    /* the operation that the next sync's end is the end of; 0: none */
 	struct fs_io write; /* OP_START_WRITE's */
 	struct io_wait write_wait;
 	bool write_is_out;
@@ -66,13 +69,17 @@ static void quiesce(struct runner *r)
 static void sync_done(struct fs_sync *s, int err) /* on any thread */
 {
 	struct started *st = (struct started *)s;
+	uint32_t number = atomic_exchange(&st->r->ack, 0);
 
+	if (number != 0) /* here, since the commit thread goes on with other writes */
+		log_disk_mark(st->r->dev, LOG_DONE, number);
 	st->err = err;
 	atomic_store(&st->done, true);
 }
 
-static void sync_begin(struct started *st)
+static void sync_begin(struct runner *r, struct started *st)
 {
+	st->r = r;
 	st->s.done = sync_done;
 	st->is_out = true;
 	atomic_store(&st->done, false);
@@ -81,6 +88,7 @@ static void sync_begin(struct started *st)
 static int sync_await(struct runner *r, struct started *st)
 {
 	if (st->held != NULL) {
+		atomic_store(&r->ack, r->number);
 		pthread_mutex_unlock(&st->held->join_lock);
 		cache_put(st->held);
 		st->held = NULL;
@@ -95,8 +103,19 @@ static int do_fsync(struct runner *r, uint64_t ino, bool datasync)
 {
 	struct started st = {.err = 0};
 
-	sync_begin(&st);
+	sync_begin(r, &st);
+	atomic_store(&r->ack, r->number);
 	fs_fsync(r->t, ino, datasync, &st.s);
+	return sync_await(r, &st);
+}
+
+static int do_sync(struct runner *r)
+{
+	struct started st = {.err = 0};
+
+	sync_begin(r, &st);
+	atomic_store(&r->ack, r->number);
+	tx_sync(r->t, UINT64_MAX, NULL, &st.s);
 	return sync_await(r, &st);
 }
 
@@ -138,7 +157,7 @@ static int start_sync(struct runner *r, const struct op *op, uint64_t ino)
 
 	if (r->started.is_out)
 		return -EBUSY;
-	sync_begin(&r->started);
+	sync_begin(r, &r->started);
 	if (op->kind == OP_START_FSYNC) {
 		fs_fsync(r->t, ino, false, &r->started.s);
 		return 0;
@@ -381,7 +400,7 @@ static int64_t do_all(struct runner *r, const struct op *op)
 
 	switch (op->kind) {
 	case OP_SYNC:
-		return fs_sync(r->t);
+		return do_sync(r);
 	case OP_AWAIT_WRITE:
 		return await_write(r);
 	case OP_AWAIT:
@@ -445,18 +464,17 @@ static void run_op(struct runner *r, struct op *op)
 	uint32_t number = rec->model.in_base ? 0 : rec->nr_ops + 1;
 
 	world_tick(op->same_second ? 0 : 1);
+	r->number = number;
 	log_disk_mark(r->dev, LOG_BEGIN, number);
 	op->result = perform(r, op, number);
-	if (op->kind == OP_TIME)
+	if (!rec->w.racy && r->started.held == NULL && r->fs != NULL)
 		quiesce(r);
 	rec->w.last_result = op->result;
 	if (op->result < 0)
 		rec->nr_refused++;
 	model_apply(&rec->model, op);
-	log_disk_mark(r->dev, LOG_DONE, number);
+	log_disk_mark(r->dev, LOG_DONE, number); /* for the second time, where it was a sync */
 	add_op(rec, op);
-	if (!rec->w.racy && r->started.held == NULL && r->fs != NULL)
-		quiesce(r);
 }
 
 static void begin_model(struct recording *rec, const struct op *base, uint32_t nr_base)
