@@ -10,7 +10,7 @@
 #include "control.h"
 #include "vblkctl.h"
 
-#define LOOK_MS 5 /* between two questions whether the job is done */
+#define LOOK_MS 5L /* between two questions whether the job is done */
 
 static void pause_a_little(void)
 {
