@@ -46,7 +46,7 @@ static volatile sig_atomic_t interrupted;
 static void usage(FILE *to)
 {
 	fputs("usage: fsck.vblkfs [-n | -p | -a | -y] [-fvt] [-C fd] [-b block] [--json] disk\n"
-	      "       fsck.vblkfs --help | --version\n",
+	      "       fsck.vblkfs --list-problems | --help | --version\n",
 		to);
 }
 
@@ -97,10 +97,11 @@ static bool set_mode(struct job *job, enum fsck_mode mode)
 	return ok;
 }
 
-enum { OPT_HELP = 256, OPT_VERSION, OPT_JSON };
+enum { OPT_HELP = 256, OPT_VERSION, OPT_JSON, OPT_LIST };
 
 static const struct option long_options[] = {
 	{"json", no_argument, NULL, OPT_JSON},
+	{"list-problems", no_argument, NULL, OPT_LIST},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{NULL, 0, NULL, 0},
@@ -111,6 +112,16 @@ static int wrong_use(const char *what, const char *why)
 	(void)complain(EXIT_USAGE, what, why);
 	usage(stderr);
 	return EXIT_USAGE;
+}
+
+static int list_problems(void)
+{
+	struct fsck_problem p;
+
+	for (int code = 0; fs_check_problem(code, &p); code++)
+		printf("%s\t%s\t%s\t%s\n", p.name, p.preen ? "safe" : "risk", p.text,
+			p.fixable ? p.question : "-");
+	return EXIT_SUCCESS;
 }
 
 /* -1: go on, else the exit status. */
@@ -150,6 +161,8 @@ static int parse_one(struct job *job, int c)
 	case OPT_VERSION:
 		puts("fsck.vblkfs " VBLKFS_VERSION);
 		return EXIT_SUCCESS;
+	case OPT_LIST:
+		return list_problems();
 	case OPT_HELP:
 		usage(stdout);
 		return EXIT_SUCCESS;

@@ -320,6 +320,19 @@ bool chk_fix(struct check *c, enum problem_code code, const struct problem_at *a
 	return fix;
 }
 
+bool fs_check_problem(int code, struct fsck_problem *out)
+{
+	if (code < 0 || code >= NR_PROBLEMS)
+		return false;
+	*out = (struct fsck_problem){.code = code,
+		.name = kinds[code].name,
+		.text = kinds[code].words,
+		.question = kinds[code].question,
+		.fixable = kinds[code].question != NULL,
+		.preen = kinds[code].preen};
+	return true;
+}
+
 const char *chk_problem_name(enum problem_code code)
 {
 	return kinds[code].name;

@@ -272,4 +272,7 @@ struct fsck_result {
  * superblock, -EOPNOTSUPP: features unknown, -EROFS, -EIO, -ENOMEM, -ECANCELED; *OUT is filled in as
  * far as it came. */
 int fs_check(struct blockdev *dev, const struct fsck_opts *opts, struct fsck_result *out);
+/* Row CODE, from 0, of the table of all problems. In text and question stand, for what they mention,
+ * %i inode, %b block, %g group, %n a name, %s words, others numbers. False: there are no more. */
+bool fs_check_problem(int code, struct fsck_problem *out);
 #endif
