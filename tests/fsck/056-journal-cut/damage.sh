@@ -1,0 +1,3 @@
+#!/bin/sh
+# Nothing is damaged: power was cut, three transactions are to be replayed.
+# base: cut

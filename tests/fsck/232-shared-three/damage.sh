@@ -1,0 +1,5 @@
+#!/bin/sh
+# Three files have the same block.
+set -e
+damage "$1" extent /files/three 1 "pblk=$(damage get "$1" extent /files/small 0 pblk)"
+damage "$1" extent /dirs/second 0 "pblk=$(damage get "$1" extent /files/small 0 pblk)"

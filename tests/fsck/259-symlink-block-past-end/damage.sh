@@ -1,0 +1,4 @@
+#!/bin/sh
+# A long symbolic link is past the end of the disk.
+set -e
+damage "$1" inode /others/long fork.root=88888

@@ -1,0 +1,4 @@
+#!/bin/sh
+# A name has a slash.
+set -e
+damage "$1" dirent /files/small name=sm/ll

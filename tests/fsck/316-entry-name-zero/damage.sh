@@ -1,0 +1,4 @@
+#!/bin/sh
+# A name has a zero.
+set -e
+damage "$1" dirent /files/small @20=00

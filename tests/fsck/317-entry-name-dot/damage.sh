@@ -1,0 +1,4 @@
+#!/bin/sh
+# A name is "..".
+set -e
+damage "$1" dirent /dirs/a name=. key+0

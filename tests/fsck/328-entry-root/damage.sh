@@ -1,0 +1,4 @@
+#!/bin/sh
+# A name leads to the root.
+set -e
+damage "$1" dirent /dirs/second ino=1 type=directory

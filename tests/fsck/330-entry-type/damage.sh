@@ -1,0 +1,4 @@
+#!/bin/sh
+# A name says that a file is a directory.
+set -e
+damage "$1" dirent /files/small type=directory

@@ -1,0 +1,4 @@
+#!/bin/sh
+# A device has no name.
+set -e
+damage "$1" dirent /others/char remove

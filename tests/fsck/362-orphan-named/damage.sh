@@ -1,0 +1,4 @@
+#!/bin/sh
+# A file in use is on the orphan list.
+set -e
+damage "$1" super state=0 "orphan_head=$(damage get "$1" dirent /files/one ino)"

@@ -1,0 +1,6 @@
+#!/bin/sh
+# The orphan list goes in a circle.
+# base: orphan
+set -e
+head=$(damage get "$1" super orphan_head)
+damage "$1" inode "$head" orphan_next="$head"

@@ -1,0 +1,4 @@
+#!/bin/sh
+# An inode of nonsense.
+set -e
+damage "$1" inode /files/small random=12
