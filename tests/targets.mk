@@ -53,6 +53,7 @@ crash-short: $(O)/crash $(O)/san/crash
 		done; cmp $(O)/crash-1.log $(O)/crash-2.log || { echo "$$w does not repeat itself"; exit 1; }; done
 	$(O)/crash --states 24000 --seed 1 --jobs $(JOBS) --keep $(O)
 	$(O)/san/crash --states 1500 --seed 2 --jobs $(JOBS) --keep $(O)
+	tests/crash/mutants.sh --short
 
 demo:
 	tests/prepare.sh build guest

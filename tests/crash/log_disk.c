@@ -31,6 +31,7 @@ struct log_disk {
 	uint32_t nr_spare;
 	bool recording;
 	const char *fault;
+	uint64_t nr_writes;
 	struct log_events log;
 	struct blk_queue *queue[QUEUES_MAX];
 	unsigned nr_queues;
@@ -162,6 +163,7 @@ static void do_write(struct log_disk *d, const struct blk_req *req)
 	struct log_event *e;
 	uint8_t *data, *to;
 
+	d->nr_writes++;
 	if (!d->recording && req->op == BLK_WRITE) {
 		for (int i = 0; i < req->nr_iov; at += req->iov[i++].iov_len)
 			put(d, at, req->iov[i].iov_base, req->iov[i].iov_len);
@@ -294,6 +296,11 @@ const char *log_disk_fault(struct blockdev *dev)
 	return disk_of(dev)->fault;
 }
 
+uint64_t log_disk_nr_writes(struct blockdev *dev)
+{
+	return disk_of(dev)->nr_writes;
+}
+
 struct blk_queue *log_disk_queue(struct blockdev *dev, unsigned nth)
 {
 	struct log_disk *d = disk_of(dev);
@@ -413,6 +420,7 @@ void log_disk_reset(struct blockdev *dev, const struct image *base)
 	arena_clear(&d->log.data);
 	d->recording = false;
 	d->fault = NULL;
+	d->nr_writes = 0;
 	d->base = base;
 }
 

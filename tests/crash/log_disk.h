@@ -44,6 +44,7 @@ void log_disk_to_image(struct blockdev *dev, struct image *to); /* TO is a copy 
 /* What the filesystem did that no disk should see, since the reset; NULL: nothing. While recording:
  * two writes of the same sectors in flight together, a buffer changed while it is written. */
 const char *log_disk_fault(struct blockdev *dev);
+uint64_t log_disk_nr_writes(struct blockdev *dev); /* since the reset, logged or not */
 /* The NTH queue opened since the reset, and still open; NULL: there is none. */
 struct blk_queue *log_disk_queue(struct blockdev *dev, unsigned nth);
 

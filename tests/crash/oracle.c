@@ -25,6 +25,7 @@
 #define P_RENAME "promise 3 (replaced by rename: old or new whole)"
 #define P_OWN    "promise 4 (no one else's contents)"
 #define P_TIME   "promise 5 (not lost after commit= seconds)"
+#define P_READ   "promise 7 (a read-only mount writes nothing)"
 #define P_WHOLE  "promise 8 (operations whole and in order)"
 #define P_BEFORE "promise 9 (contents before the operations that follow)"
 #define P_APPEND "promise 10 (appended: size and contents)"
@@ -464,6 +465,58 @@ static bool check_counts(struct oracle *o)
 	return true;
 }
 
+/* --- what else a mount is for --- */
+
+/* A mount for reading only shows the same, and writes nothing. What has no name is not freed. */
+static bool check_read_only(struct oracle *o)
+{
+	const struct fs_mount_opts opts = {.read_only = true};
+	uint64_t before = log_disk_nr_writes(o->dev);
+	uint32_t state = 0;
+	bool ok;
+	int err;
+
+	err = fs_mount(o->dev, &opts, &o->fs);
+	if (err < 0)
+		return fail(
+			o, P_SOUND ": read-only mount: %s: %s", strerror(-err), world_messages());
+	if (fs_thread_open(o->fs, &o->t) < 0)
+		abort();
+	ok = walk(o) && find_state(o, &state) && check_files(o, state);
+	fs_thread_close(o->t);
+	err = fs_unmount(o->fs);
+	if (ok && (err < 0 || world_has_messages()))
+		ok = fail(o, P_SOUND ": read-only: %s: %s", strerror(-err), world_messages());
+	if (ok && log_disk_nr_writes(o->dev) != before)
+		ok = fail(o, P_READ);
+	return ok;
+}
+
+/* The filesystem goes on as ever: a new file, with contents, in the place of another. */
+static bool use(struct oracle *o)
+{
+	const struct fs_cred cred = {0};
+	struct io_wait w = {0};
+	struct fs_io io = {.bytes = 5000, .buf = o->buf, .done = io_done, .user = &w};
+	struct fs_attr a;
+	int err = fs_mknod(o->t, FS_ROOT_INO, "after-the-crash", S_IFREG | 0600, 0, &cred, &a);
+
+	if (err == -ENOSPC)
+		return true;
+	if (err < 0)
+		return fail(o, P_SOUND ": a new file after the crash: %s", strerror(-err));
+	io.ino = a.ino;
+	fs_write(o->t, &io);
+	while (!w.done)
+		blk_wait(o->t->q, -1);
+	err = fs_rename(o->t, FS_ROOT_INO, "after-the-crash", FS_ROOT_INO, "foo", RENAME_EXCHANGE);
+	fs_forget(o->t, a.ino, 1);
+	if ((w.result < 0 && w.result != -ENOSPC) || (err < 0 && err != -ENOENT && err != -ENOSPC))
+		return fail(o, P_SOUND ": using the filesystem after the crash: %ld, %s",
+			(long)w.result, strerror(-err));
+	return true;
+}
+
 /* --- fsck --- */
 
 static void note_problem(void *arg, const struct fsck_problem *p, bool fixed)
@@ -508,7 +561,7 @@ static bool check_mounted(struct oracle *o)
 }
 
 bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m, struct moment at,
-	bool fsck_first, void (*on_tree)(const char *line), char *why, size_t why_bytes)
+	bool thorough, void (*on_tree)(const char *line), char *why, size_t why_bytes)
 {
 	const struct fs_mount_opts opts = {.commit_s = 100000};
 	struct fs_ident ident;
@@ -525,7 +578,7 @@ bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m,
 	err = fs_identify(dev, &ident);
 	if (err < 0)
 		return fail(o, P_SOUND ": superblock: %s", strerror(-err));
-	if (fsck_first && !check_offline(o, "before the mount"))
+	if (thorough && (!check_offline(o, "before the mount") || !check_read_only(o)))
 		return false;
 	world_drop_messages();
 	err = fs_mount(dev, &opts, &o->fs);
@@ -537,6 +590,8 @@ bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m,
 	ok = check_mounted(o);
 	if (ok && !ident.dirty && world_replayed())
 		ok = fail(o, P_UMOUNT ": marked as clean, but the journal was not empty");
+	if (ok && thorough)
+		ok = use(o);
 	fs_thread_close(o->t);
 	err = fs_unmount(o->fs);
 	if (!ok)

@@ -15,8 +15,8 @@ struct oracle;
 struct oracle *oracle_open(void);
 void oracle_close(struct oracle *o);
 /* The disk DEV after a cut at moment AT: mount it, hold it against M, unmount it, check it offline;
- * FSCK_FIRST: that before the mount, too. ON_TREE (NULL:
+ * THOROUGH: that before the mount, too, and then for reading only; and use it afterwards. ON_TREE (NULL:
  * nobody) is told what is there, line by line. False: WHY says what is wrong. */
 bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m, struct moment at,
-	bool fsck_first, void (*on_tree)(const char *line), char *why, size_t why_bytes);
+	bool thorough, void (*on_tree)(const char *line), char *why, size_t why_bytes);
 #endif
