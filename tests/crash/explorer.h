@@ -28,6 +28,7 @@ struct failure {
 /* Counted over all processes. */
 struct counts {
 	_Atomic uint64_t workloads, states, distinct, nested, failures;
+	_Atomic uint64_t ace[2]; /* sequences of one operation, and of two */
 };
 
 struct explorer;

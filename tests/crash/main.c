@@ -28,6 +28,7 @@
 #define SHARE_STATES     40U /* that one share of a workload is worth */
 #define ONE_WORKLOAD_MAX 200000U
 #define DRY_MAX          200U /* workloads on end without a new state: there are no more */
+#define TELL_S           60U  /* a line of progress */
 #define HANG_S           60U  /* for one workload */
 
 struct job { /* what a process is at: if it dies, the others can say on what */
@@ -80,8 +81,11 @@ static void explore_one(const struct options *o, struct shared *sh, struct runne
 
 	if (!runner_record(r, w, &recording, f.why, sizeof(f.why)))
 		atomic_fetch_add(&sh->counts.failures, 1);
-	else if (explorer_run(x, &recording, max_states, &f))
+	else if (explorer_run(x, &recording, max_states, &f)) {
+		if (strncmp(w->name, "ace", 3) == 0)
+			atomic_fetch_add(&sh->counts.ace[w->name[3] - '1'], 1);
 		return;
+	}
 	keep(o, &recording, &f);
 }
 
@@ -119,14 +123,33 @@ static void work(const struct options *o, struct shared *sh, struct seen *seen, 
 	runner_close(r);
 }
 
+/* -1: an error. */
+static int await_job(pid_t pid, const struct options *o, const struct shared *sh, double *told)
+{
+	int status;
+	pid_t got;
+
+	while ((got = waitpid(pid, &status, WNOHANG)) == 0) {
+		(void)usleep(20000);
+		if (now_s() < *told + TELL_S)
+			continue;
+		*told = now_s();
+		fprintf(stderr, "%lu of %lu states, %lu failures\n",
+			(unsigned long)sh->counts.distinct, o->states,
+			(unsigned long)sh->counts.failures);
+	}
+	return got == pid ? status : -1;
+}
+
 static void await_jobs(const pid_t *pids, const struct options *o, struct shared *sh)
 {
+	double told = now_s();
+
 	for (unsigned i = 0; i < o->run.jobs; i++) {
 		const struct job *job = &sh->job[i];
-		int status;
+		int status = await_job(pids[i], o, sh, &told);
 
-		if (waitpid(pids[i], &status, 0) != pids[i] ||
-			(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+		if (status == 0)
 			continue;
 		sh->counts.failures++;
 		fprintf(stderr,
@@ -166,6 +189,8 @@ static int explore_all(struct options *o)
 	}
 	await_jobs(pids, o, sh);
 	o->run.seconds = now_s() - start;
+	o->run.ace[0] = ace_count(1);
+	o->run.ace[1] = ace_count(2);
 	report_end(&o->run, &sh->counts);
 	return sh->counts.failures == 0 ? 0 : 1;
 }

@@ -81,6 +81,8 @@ static void end_json(const struct run *run, const struct counts *c, double rate)
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "workloads", json_object_new_uint64(c->workloads));
+	json_object_object_add(o, "ace1", json_object_new_uint64(c->ace[0]));
+	json_object_object_add(o, "ace2", json_object_new_uint64(c->ace[1]));
 	json_object_object_add(o, "states", json_object_new_uint64(c->states));
 	json_object_object_add(o, "distinct", json_object_new_uint64(c->distinct));
 	json_object_object_add(o, "nested", json_object_new_uint64(c->nested));
@@ -105,4 +107,8 @@ void report_end(const struct run *run, const struct counts *c)
 		       " failures; seed %" PRIu64 ", %u jobs, %.1f s, %.0f a second\n",
 			c->workloads, c->states, c->nested, c->distinct, c->failures, run->seed,
 			run->jobs, run->seconds, rate);
+	if (!run->json && run->ace[0] != 0)
+		printf("sequences of one operation: %" PRIu64 " of %" PRIu64 ", of two: %" PRIu64
+		       " of %" PRIu64 "\n",
+			c->ace[0], run->ace[0], c->ace[1], run->ace[1]);
 }

@@ -7,6 +7,7 @@ struct run {
 	uint64_t seed;
 	double seconds;
 	unsigned jobs;
+	uint64_t ace[2]; /* how many sequences there are; 0: it was not about them */
 	bool json;
 	const char *program;
 };

@@ -9,7 +9,8 @@
 
 #define ACE1_SHARE  1U
 #define ACE2_SHARE  1U
-#define FIRST_SEEDS 2U /* each kind comes with so many seeds before any sequence */
+#define KIND_EVERY  40U /* among sequences of two */
+#define FIRST_SEEDS 2U  /* each kind comes with so many seeds before any sequence */
 
 struct op op_of(enum op_kind kind, const char *path)
 {
@@ -126,16 +127,18 @@ void workload_by_index(uint64_t index, uint64_t seed, struct workload *out, uint
 {
 	uint64_t first = (uint64_t)kind_count() * FIRST_SEEDS;
 	uint64_t i = index - first - ace_count(1);
+	uint64_t nth = i / KIND_EVERY * (KIND_EVERY - 1) + i % KIND_EVERY;
 
 	*share = 0;
 	if (index >= first && index < first + ace_count(1)) {
 		ace_make(1, index - first, out);
 		*share = ACE1_SHARE;
-	} else if (index >= first && i % 8 != 7 && i / 8 * 7 + i % 8 < ace_count(2)) {
-		ace_make(2, shuffled(i / 8 * 7 + i % 8, ace_count(2), seed), out);
+	} else if (index >= first && i % KIND_EVERY != KIND_EVERY - 1 && nth < ace_count(2)) {
+		ace_make(2, shuffled(nth, ace_count(2), seed), out);
 		*share = ACE2_SHARE;
 	} else {
-		uint64_t nr = index < first ? index : first + i / 8;
+		uint64_t nr =
+			index < first ? index : first + (nth < ace_count(2) ? i / KIND_EVERY : i);
 		unsigned kind = (unsigned)(nr % kind_count());
 
 		(void)kind_make(kind_name(kind), seed + nr / kind_count(), out);
