@@ -12,6 +12,9 @@ SBINDIR ?= $(PREFIX)/sbin
 MANDIR ?= $(PREFIX)/share/man
 VERSION := 0.1.0
 
+# Debian's users do not have these, where modprobe, mke2fs and others are.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 include tests/deps.mk
 
 Q := $(if $(V),,@)

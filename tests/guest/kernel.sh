@@ -9,6 +9,7 @@
 # A directory becomes visible under its name only when it is complete, so a broken download is not
 # taken for a kernel.
 
+PATH=$PATH:/usr/sbin:/sbin # not all users have these: modprobe, depmod
 guest_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(realpath -m "${VBLKFS_CACHE:-$guest_dir/../../.cache}") # init knows no links
 

@@ -65,29 +65,6 @@ test_sigterm_unmounts_cleanly() {
 	same_tree /run/tree $MNT/tree
 }
 
-# What was synced before the kill must be there; the rest must be readable.
-test_a_killed_daemon_is_remounted_by_one_command() {
-	local round pid
-	fresh_mount
-	for round in 1 2 3; do
-		seq 50000 >$MNT/synced$round
-		sync $MNT/synced$round
-		(while cp -a /run/tree $MNT/copy$round; do rm -rf $MNT/copy$round; done) >/dev/null 2>&1 &
-		(dd if=/dev/zero of=$MNT/zero$round bs=1M count=100) >/dev/null 2>&1 &
-		sleep 1.$((round * 3))
-		pid=$(daemon_pid $MNT)
-		kill -KILL "$pid"
-		wait || true
-		mount -t fuse.vblkfs $DISK $MNT
-		[ "$(seq 50000 | md5sum)" = "$(md5sum <$MNT/synced$round)" ] ||
-			fail "synced$round is gone or different"
-		find $MNT -type f -exec cat {} + >/dev/null
-		rm -rf $MNT/copy$round $MNT/zero$round
-	done
-	umount $MNT
-	! grep -E 'EUCLEAN|corrupt' /run/syslog || fail "corruption was logged"
-}
-
 test_after_a_kill_the_disk_can_be_given_back() {
 	fresh_mount
 	cp -a /run/tree $MNT/
