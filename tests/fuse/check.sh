@@ -188,6 +188,43 @@ test_a_killed_daemon_is_remounted_by_one_command() {
     [ "$(cat "$MNT/synced")" = "$(seq 20000)" ] || fail "a file that was synced is gone"
 }
 
+# Who says that nothing was lost must say so when something was.
+test_the_judge_of_what_was_synced_sees_each_loss() {
+    local judge=("$BUILD/tools/synced" check "$T/marks" "$MNT/a") file
+    mkdir "$MNT/a"
+    "$BUILD/tools/synced" run --streams 1 --seed 4 --steps 300 "$T/marks" "$MNT/a"
+    "${judge[@]}"
+    file=$(find "$MNT/a/stream0" -maxdepth 1 -name 'f??' -links 1 -size +8k | sort | head -n 1)
+    cp "$file" "$T/whole"
+
+    printf 'damaged!' | dd of="$file" bs=1 seek=5000 conv=notrunc status=none
+    guilty 'byte|not what was synced' "${judge[@]}"
+    dd if="$T/whole" of="$file" conv=notrunc status=none
+    truncate -s -1 "$file"
+    guilty 'bytes' "${judge[@]}"
+    dd if="$T/whole" of="$file" conv=notrunc status=none
+    mv "$file" "$MNT/away"
+    guilty 'is gone' "${judge[@]}"
+    mkdir -p "$MNT/a/stream0/d1"
+    cp "$MNT/away" "$MNT/a/stream0/d1/${file##*/}"
+    guilty "$(basename "$file") is in|is there" "${judge[@]}"
+    rm "$MNT/a/stream0/d1/${file##*/}"
+    rmdir --ignore-fail-on-non-empty "$MNT/a/stream0/d1"
+    mv "$MNT/away" "$file"
+    touch "$MNT/a/stream0/stranger"
+    guilty 'stranger' "${judge[@]}"
+    rm "$MNT/a/stream0/stranger"
+    ln "$file" "$MNT/a/elsewhere"
+    guilty 'links' "${judge[@]}"
+    rm "$MNT/a/elsewhere"
+    "${judge[@]}"
+}
+
+guilty() { # PATTERN COMMAND...
+    ! "${@:2}" 2>"$T/err" || fail "nothing was seen where '$1' was to be"
+    grep -qE "$1" "$T/err" || fail "not '$1': $(cat "$T/err")"
+}
+
 # Steps that are each synced before the next, in three directories; others write beside them without.
 test_what_was_synced_survives_kills() {
     local round earlier

@@ -232,10 +232,17 @@ after_guest() { # [TEST...]
 	*) return 0 ;;
 	esac
 	truncate -s 256M "$work/replayed.img"
-	"$build/tools/replaylog" "$work/disk0.log" "$work/replayed.img" \
-		"$("$build/tools/replaylog" "$work/disk0.log" | wc -l)"
+	"$build/tools/replaylog" "$work/disk0.log" >"$work/entries"
+	"$build/tools/replaylog" "$work/disk0.log" "$work/replayed.img" "$(wc -l <"$work/entries")"
 	if ! cmp "$work/disk0.img" "$work/replayed.img"; then
 		echo "FAILED: the log, replayed, is another disk" >&2
+		return 1
+	fi
+	head -c $(($(stat -c %s "$work/disk0.log") / 2 + 1)) "$work/disk0.log" >"$work/half.log"
+	"$build/tools/replaylog" "$work/half.log" >"$work/half"
+	if ! [ -s "$work/half" ] ||
+		! head -n "$(wc -l <"$work/half")" "$work/entries" | cmp - "$work/half"; then
+		echo "FAILED: half a log is not the half of its entries" >&2
 		return 1
 	fi
 	"$build/tools/synced" log --states "${VBLKFS_STATES:-400}" "$work/disk0.log" $((256 << 20))
