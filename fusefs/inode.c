@@ -10,6 +10,7 @@
  *  4. Its slot is cleared, and it has left the tables, before its number can be handed out again.
  *  5. The bytes of orphan_next in a slot are orphan.c's; inode_update() leaves them alone. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,8 +23,9 @@
 #include "xattr.h"
 
 #define NR_SHARDS     16U
-#define LRU_PER_SHARD 256U /* unreferenced inodes kept: the kernel forgets and looks up again */
-#define LRU_LOOKS     8U   /* at how many of the oldest, for one that may be dropped */
+#define LRU_PER_SHARD 256U   /* unreferenced inodes kept: the kernel forgets and looks up again */
+#define LRU_LOOKS     8U     /* at how many of the oldest, for one that may be dropped */
+#define TRIM_EVERY    16384U /* inodes deleted, some 10 MiB */
 
 struct shard {
 	pthread_mutex_t lock;
@@ -34,6 +36,7 @@ struct shard {
 
 struct inodes {
 	struct shard shard[NR_SHARDS];
+	atomic_uint nr_deleted; /* since malloc was last asked to give memory back */
 };
 
 static struct shard *shard_of(struct fs *fs, uint64_t ino)
@@ -84,7 +87,18 @@ static void inode_delete(struct inode *inode)
 {
 	pthread_mutex_destroy(&inode->writes_lock);
 	pthread_rwlock_destroy(&inode->lock);
+	atomic_fetch_add_explicit(&inode->fs->inodes->nr_deleted, 1, memory_order_relaxed);
 	free(inode);
+}
+
+/* A million inodes take more than half a GiB, which malloc keeps when they are gone, unless it is
+ * asked. Caller holds no lock: it may take a while. */
+static void give_memory_back(struct inodes *inodes)
+{
+	unsigned nr = atomic_load_explicit(&inodes->nr_deleted, memory_order_relaxed);
+
+	if (nr >= TRIM_EVERY && atomic_compare_exchange_strong(&inodes->nr_deleted, &nr, 0))
+		malloc_trim(0);
 }
 
 void inodes_destroy(struct fs *fs)
@@ -672,6 +686,7 @@ void fs_forget(struct fs_thread *t, uint64_t ino, uint64_t nr)
 	pthread_mutex_unlock(&s->lock);
 	if (last)
 		free_now_or_later(t, inode);
+	give_memory_back(t->fs->inodes);
 }
 
 /* ---- making and freeing ---- */

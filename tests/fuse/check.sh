@@ -80,17 +80,25 @@ test_sqlite_with_its_write_ahead_log() {
 2572" ] || fail "the database is not what was written"
 }
 
+rss_kib() {
+    awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid)/status"
+}
+
 test_a_directory_of_100000_entries() {
+    local before after
     umount_fs
     make_fs 2G # for as many inodes
     mount_fs
     mkdir "$MNT/big"
     (cd "$MNT/big" && seq -f 'file-%06.0f' 100000 | xargs touch)
-    remount_fs
-    [ "$(find "$MNT/big" -type f | wc -l)" = 100000 ] || fail "not all names are there"
+    remount_fs -o cache=4
+    before=$(rss_kib)
+    [ "$(find "$MNT/big" -type f -links 1 | wc -l)" = 100000 ] || fail "not all names are there"
     [ -e "$MNT/big/file-077777" ] || fail "a name is not found"
     rm -r "$MNT/big"
     [ "$(ls -A "$MNT")" = "" ] || fail "names are left"
+    after=$(rss_kib) # 100,000 inodes take 60 MiB
+    [ $((after - before)) -lt 35000 ] || fail "the daemon keeps $((after - before)) KiB"
 }
 
 test_a_full_disk_gives_its_space_back() {
