@@ -25,13 +25,14 @@ static const struct number {
 	const char *name;
 	unsigned min, max;
 	size_t at; /* in struct mount_opts */
+	bool power_of_two;
 } numbers[] = {
-	{"commit", 1, 300, offsetof(struct mount_opts, commit_s)},
-	{"cache", 1, 65536, offsetof(struct mount_opts, cache_mib)},
-	{"workers", 1, SESSION_WORKERS_MAX, offsetof(struct mount_opts, workers)},
-	{"slots", 1, SESSION_SLOTS_MAX, offsetof(struct mount_opts, slots)},
-	{"queue-size", 2, 32768, offsetof(struct mount_opts, queue_size)},
-	{"spin_us", 0, 1000000, offsetof(struct mount_opts, spin_us)},
+	{"commit", 1, 300, offsetof(struct mount_opts, commit_s), false},
+	{"cache", 1, 65536, offsetof(struct mount_opts, cache_mib), false},
+	{"workers", 1, SESSION_WORKERS_MAX, offsetof(struct mount_opts, workers), false},
+	{"slots", 1, SESSION_SLOTS_MAX, offsetof(struct mount_opts, slots), false},
+	{"queue-size", 2, 32768, offsetof(struct mount_opts, queue_size), true},
+	{"spin_us", 0, 1000000, offsetof(struct mount_opts, spin_us), false},
 };
 
 #define NR(array) (sizeof(array) / sizeof((array)[0]))
@@ -66,8 +67,9 @@ static int set_number(struct mount_opts *o, const struct number *n, const char *
 	errno = 0;
 	v = strtoul(value, &end, 10);
 	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || v < n->min ||
-		v > n->max) {
-		snprintf(why, sizeof(why), "a number from %u to %u is wanted", n->min, n->max);
+		v > n->max || (n->power_of_two && (v & (v - 1)) != 0)) {
+		snprintf(why, sizeof(why), "a %s from %u to %u is wanted",
+			n->power_of_two ? "power of two" : "number", n->min, n->max);
 		return bad(err, err_bytes, n->name, why);
 	}
 	*(unsigned *)((char *)o + n->at) = (unsigned)v;

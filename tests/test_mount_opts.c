@@ -118,6 +118,15 @@ START_TEST(what_is_no_such_number_is_refused) /* looped over the table */
 }
 END_TEST
 
+START_TEST(a_queue_size_is_a_power_of_two)
+{
+	ck_assert_int_eq(add("queue-size=64"), 0);
+	ck_assert_int_eq(add("queue-size=3"), -EINVAL);
+	ck_assert_int_eq(add("queue-size=96"), -EINVAL);
+	ck_assert_int_eq(add("workers=3"), 0);
+}
+END_TEST
+
 START_TEST(errors_takes_its_three_words_only)
 {
 	ck_assert_int_eq(add("errors=shutdown"), 0);
@@ -181,6 +190,7 @@ int main(void)
 	tcase_add_test(tc, remount_is_refused);
 	tcase_add_loop_test(tc, a_number_is_taken_from_its_least_to_its_greatest, 0, NR(numbers));
 	tcase_add_loop_test(tc, what_is_no_such_number_is_refused, 0, NR(numbers));
+	tcase_add_test(tc, a_queue_size_is_a_power_of_two);
 	tcase_add_test(tc, errors_takes_its_three_words_only);
 	tcase_add_test(tc, a_flag_takes_no_value);
 	tcase_add_test(tc, the_last_of_barrier_and_nobarrier_counts);
