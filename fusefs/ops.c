@@ -453,11 +453,10 @@ static bool has_priv(fuse_ino_t ino)
 static void write_done(struct fs_io *io, ssize_t result)
 {
 	struct data_req *d = (struct data_req *)io;
+	bool refused = result == -ENOSPC || (result >= 0 && (size_t)result < io->bytes);
 
 	if (d->drop_attr)
 		session_drop_attr(io->ino);
-	if (result == -ENOSPC || (result >= 0 && (size_t)result < io->bytes))
-		session_refused_note(io->ino);
 	if (result < 0)
 		reply_err(d->req, (int)result);
 	else if ((size_t)result < io->bytes)
@@ -466,6 +465,9 @@ static void write_done(struct fs_io *io, ssize_t result)
 		reply_err(d->req, -ENOSPC);
 	else
 		fuse_reply_write(d->req, (size_t)result);
+	/* After the reply, which the end of the file may wait for. */
+	if (refused && d->from_cache)
+		session_refused_note(io->ino);
 	session_release(d);
 }
 
@@ -475,7 +477,6 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t byt
 	struct data_req *d;
 
 	(void)buf; /* d->io.buf: session.c's invariant 2 */
-	(void)fi;
 	if (bytes > FS_IO_MAX || offset < 0) {
 		reply_err(req, -EINVAL);
 		return;
@@ -486,6 +487,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t byt
 	d->io.bytes = (uint32_t)bytes;
 	d->io.kill_priv = session_kill_priv();
 	d->drop_attr = d->io.kill_priv && has_priv(ino);
+	d->from_cache = fi->writepage != 0;
 	d->io.done = write_done;
 	fs_write(session_thread(), &d->io);
 }

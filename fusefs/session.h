@@ -80,7 +80,8 @@ struct data_req {
 	struct fs_io io; /* .buf is set: page-aligned, FS_IO_MAX and a page long */
 	struct fuse_req *req;
 	struct slot *slot;
-	bool drop_attr; /* with the reply the kernel's idea of the attributes is wrong */
+	bool drop_attr;  /* with the reply the kernel's idea of the attributes is wrong */
+	bool from_cache; /* no write(2) waits for the reply */
 };
 struct data_req *session_keep(
 	struct fuse_req *req, uint32_t bytes); /* BYTES of .buf are used, rounded up to pages */

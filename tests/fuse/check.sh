@@ -127,6 +127,10 @@ test_a_writer_who_never_syncs_hears_of_a_full_disk() {
     [ $status = 1 ] || fail "dd ended with status $status: $(cat "$T/dd")"
     grep -q 'error writing.*No space left' "$T/dd" || fail "write() did not say so: $(cat "$T/dd")"
     rm "$MNT/fill"
+    # A write past the cache fails by itself, and nobody else is told.
+    dd if=/dev/zero of="$MNT/fill" bs=64K oflag=direct 2>"$T/dd" && fail "the disk was never full"
+    cat "$MNT/fill" >/dev/null || fail "the reader was told"
+    rm "$MNT/fill"
     sync -f "$MNT"
     seq 1000 >"$MNT/after"
     cat "$MNT/after" >"$T/read"
