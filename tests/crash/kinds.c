@@ -11,7 +11,8 @@
 #include "workloads.h"
 #include "world.h"
 
-#define TRIES 60U
+#define HALFCUT_FILL 142U /* operations after which one transaction is nearly large enough */
+#define TRIES        60U
 
 struct weight {
 	enum op_kind kind;
@@ -526,6 +527,32 @@ static bool fragments_next(struct workload *w, const struct model *m, uint32_t n
 	return true;
 }
 
+/* A transaction is nearly so large that it ends by itself when a file in pieces is cut: a commit
+ * comes when half of that is done. */
+static bool halfcut_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
+{
+	const uint32_t nr_pieces = 150, first = nr_pieces + 2;
+	uint32_t cut = first + HALFCUT_FILL + (uint32_t)(w->seed % 3);
+	uint32_t i = nr - first;
+
+	(void)m;
+	w->explore_from = cut;
+	*op = op_of(OP_SYNC, "");
+	if (nr == 0)
+		*op = op_of(OP_CREAT, "big");
+	else if (nr <= nr_pieces)
+		*op = op_range(OP_WRITE, "big", (uint64_t)(nr - 1) * 8192, 2000);
+	else if (nr >= first && nr < cut)
+		*op = op_numbered(i % 5 == 0 ? OP_CREAT : OP_SETXATTR, "f%u", i / 5);
+	else if (nr == cut)
+		*op = op_range(w->seed % 6 < 3 ? OP_TRUNCATE : OP_UNLINK, "big", 10000, 0);
+	if (op->kind == OP_SETXATTR) {
+		op->mode = (int)(i % 5) - 1;
+		op->bytes = 3800;
+	}
+	return nr <= cut + 1;
+}
+
 /* The disk is full, and stays nearly so. State 1: how far the filling is. */
 static bool full_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
 {
@@ -637,6 +664,7 @@ static const struct kind kinds[] = {
 	{"logfull", 3, logfull_next, NULL, 0, false, false, 0},
 	{"fragments", 2, fragments_next, NULL, 0, false, false, 0},
 	{"steps", 2, fragments_next, NULL, 0, false, true, 0},
+	{"halfcut", 2, halfcut_next, NULL, 0, false, false, 0},
 	{"full", 2, full_next, data_weights, UINT32_MAX, true, false, 0},
 	{"bigdir", 3, bigdir_next, NULL, 0, false, false, 0},
 	{"bigwrite", 3, bigwrite_next, NULL, 0, true, false, 0},
