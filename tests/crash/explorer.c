@@ -71,7 +71,7 @@ static void find_pending(
 {
 	p->nr = 0;
 	for (uint32_t i = flushed; i < log->nr && i < nr + AHEAD_MAX; i++)
-		if (log->v[i].kind == LOG_WRITE && (i < nr || log->v[i].submitted < nr))
+		if (log->v[i].kind == LOG_WRITE && (log->v[i].submitted < nr || i < nr))
 			pend(p, i);
 }
 

@@ -405,10 +405,12 @@ static bool inflight_next(struct workload *w, const struct model *m, uint32_t nr
 	return round < 6;
 }
 
-/* As "frozen", with everything at home at first but a directory's leaf, which goes home in the midst
- * of it: the ring becomes half full, and checkpoints begin. */
+/* As "frozen", with everything at home at first but a directory's leaf, which goes home in the
+ * midst of it: the ring becomes half full, and checkpoints begin. */
 static bool checkpoint_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
 {
+	const struct op first[] = {op_of(OP_CREAT, "g"), op_of(OP_CREAT, "f"), op_of(OP_MKDIR, "G"),
+		op_of(OP_CREAT, "G/f"), op_of(OP_FSYNC, "G")};
 	uint32_t nr_before = 2 * (uint32_t)(166 + w->seed % 3);
 	uint32_t i = nr - FROZEN_SETUP;
 
@@ -416,13 +418,7 @@ static bool checkpoint_next(struct workload *w, const struct model *m, uint32_t 
 	if (nr < FROZEN_SETUP)
 		*op = nr == FROZEN_SETUP - 1 ? op_of(OP_REMOUNT, "") : frozen_setup(nr);
 	else if (i < 5)
-		*op = op_of(i == 2   ? OP_MKDIR
-			    : i == 4 ? OP_FSYNC
-				     : OP_CREAT,
-			i == 1   ? "f"
-			: i == 3 ? "G/f"
-			: i == 0 ? "g"
-				 : "G");
+		*op = first[i];
 	else
 		*op = op_of(i % 2 == 0 ? OP_FSYNC : OP_CHMOD, "f");
 	w->state[1] = 1;

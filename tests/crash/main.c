@@ -5,9 +5,10 @@
  *	crash {--workload NAME | --load FILE} --event N --choice N [--event2 N --choice2 N]
  *	crash --list
  *
- * The first explores workload after workload until so many distinct states were checked. The second
- * all of one workload; the third makes one state again and shows it. See explorer.h for what a state
- * is and workloads.h for the workloads. Exit status: 0 all is well, 1 a promise is broken, 2 usage. */
+ * The first explores workload after workload until so many distinct states were checked. The
+ * second all of one workload; the third makes one state again and shows it. See explorer.h for what
+ * a state is and workloads.h for the workloads. Exit status: 0 all is well, 1 a promise is broken,
+ * 2 usage. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -79,9 +80,9 @@ static void explore_one(const struct options *o, struct shared *sh, struct runne
 {
 	struct failure f = {.why = ""};
 
-	if (!runner_record(r, w, &recording, f.why, sizeof(f.why)))
+	if (!runner_record(r, w, &recording, f.why, sizeof(f.why))) {
 		atomic_fetch_add(&sh->counts.failures, 1);
-	else if (explorer_run(x, &recording, max_states, &f)) {
+	} else if (explorer_run(x, &recording, max_states, &f)) {
 		if (strncmp(w->name, "ace", 3) == 0)
 			atomic_fetch_add(&sh->counts.ace[w->name[3] - '1'], 1);
 		return;

@@ -15,9 +15,9 @@
 #include "orphan.h"
 #include "world.h"
 
-#define FOUND_MAX 4000U
-#define LIST_MAX  4000U
-#define BUF_BYTES (FS_IO_MAX + FS_BLOCK_BYTES)
+#define COMMIT_S_NEVER 100000U
+#define FOUND_MAX      4000U
+#define BUF_BYTES      (FS_IO_MAX + FS_BLOCK_BYTES)
 
 /* The promises of vblkfs(5), PROMISES, by their numbers. */
 #define P_FSYNC  "promise 1 (fsync)"
@@ -560,12 +560,37 @@ static bool check_mounted(struct oracle *o)
 	return check_counts(o);
 }
 
+/* Mount it, and what is to be seen then; WAS_CLEAN: it said so before. */
+static bool check_online(struct oracle *o, bool thorough, bool was_clean)
+{
+	const struct fs_mount_opts opts = {.commit_s = COMMIT_S_NEVER};
+	bool ok;
+	int err;
+
+	world_drop_messages();
+	err = fs_mount(o->dev, &opts, &o->fs);
+	if (err < 0)
+		return fail(o, P_SOUND ": mount: %s: %s", strerror(-err), world_messages());
+	if (fs_thread_open(o->fs, &o->t) < 0)
+		abort();
+	ok = check_mounted(o);
+	if (ok && was_clean && world_replayed())
+		ok = fail(o, P_UMOUNT ": marked as clean, but the journal was not empty");
+	if (ok && thorough)
+		ok = use(o);
+	fs_thread_close(o->t);
+	err = fs_unmount(o->fs);
+	if (ok && (err < 0 || world_has_messages()))
+		ok = fail(o, P_SOUND ": unmount: %s: %s", strerror(-err), world_messages());
+	if (ok && log_disk_fault(o->dev) != NULL)
+		ok = fail(o, P_SOUND ": %s", log_disk_fault(o->dev));
+	return ok;
+}
+
 bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m, struct moment at,
 	bool thorough, void (*on_tree)(const char *line), char *why, size_t why_bytes)
 {
-	const struct fs_mount_opts opts = {.commit_s = 100000};
 	struct fs_ident ident;
-	bool ok;
 	int err;
 
 	o->m = m;
@@ -580,26 +605,8 @@ bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m,
 		return fail(o, P_SOUND ": superblock: %s", strerror(-err));
 	if (thorough && (!check_offline(o, "before the mount") || !check_read_only(o)))
 		return false;
-	world_drop_messages();
-	err = fs_mount(dev, &opts, &o->fs);
-	if (err < 0)
-		return fail(o, P_SOUND ": mount: %s: %s", strerror(-err), world_messages());
-	err = fs_thread_open(o->fs, &o->t);
-	if (err < 0)
-		abort();
-	ok = check_mounted(o);
-	if (ok && !ident.dirty && world_replayed())
-		ok = fail(o, P_UMOUNT ": marked as clean, but the journal was not empty");
-	if (ok && thorough)
-		ok = use(o);
-	fs_thread_close(o->t);
-	err = fs_unmount(o->fs);
-	if (!ok)
+	if (!check_online(o, thorough, !ident.dirty))
 		return false;
-	if (err < 0 || world_has_messages())
-		return fail(o, P_SOUND ": unmount: %s: %s", strerror(-err), world_messages());
-	if (log_disk_fault(dev) != NULL)
-		return fail(o, P_SOUND ": %s", log_disk_fault(dev));
 	err = fs_identify(dev, &ident);
 	if (err < 0 || ident.dirty)
 		return fail(o, P_SOUND ": not clean after unmount");

@@ -15,8 +15,8 @@ struct oracle;
 struct oracle *oracle_open(void);
 void oracle_close(struct oracle *o);
 /* The disk DEV after a cut at moment AT: mount it, hold it against M, unmount it, check it offline;
- * THOROUGH: that before the mount, too, and then for reading only; and use it afterwards. ON_TREE (NULL:
- * nobody) is told what is there, line by line. False: WHY says what is wrong. */
+ * THOROUGH: that before the mount, too, and then for reading only; and use it afterwards. ON_TREE
+ * (NULL: nobody) is told what is there, line by line. False: WHY says what is wrong. */
 bool oracle_check(struct oracle *o, struct blockdev *dev, const struct model *m, struct moment at,
 	bool thorough, void (*on_tree)(const char *line), char *why, size_t why_bytes);
 #endif

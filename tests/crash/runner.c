@@ -523,10 +523,10 @@ bool runner_record(struct runner *r, const struct workload *w, struct recording 
 	}
 	log_disk_record(r->dev, false);
 	log_disk_take(r->dev, &rec->log);
-	if (log_disk_fault(r->dev) != NULL)
-		return fail(why, why_bytes, log_disk_fault(r->dev), 0);
 	if (r->fs != NULL && unmount_it(r) < 0)
 		return fail(why, why_bytes, "unmount", -EIO);
+	if (log_disk_fault(r->dev) != NULL)
+		return fail(why, why_bytes, log_disk_fault(r->dev), 0);
 	return world_has_messages() ? fail(why, why_bytes, "messages", 0) : true;
 }
 
