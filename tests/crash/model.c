@@ -398,6 +398,7 @@ static void apply_persist(struct model *m, const struct op *op)
 		start(m, NULL);
 		break;
 	case OP_AWAIT_WRITE:
+	case OP_THAW:
 		break;
 	case OP_AWAIT:
 		promise(m, m->started, m->started_at, m->started_floor);

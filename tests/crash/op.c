@@ -31,6 +31,8 @@ static const char *const names[OP_KINDS] = {
 	[OP_AWAIT_WRITE] = "await_write",
 	[OP_AWAIT] = "await",
 	[OP_TIME] = "time",
+	[OP_FREEZE] = "freeze",
+	[OP_THAW] = "thaw",
 	[OP_REMOUNT] = "remount",
 	[OP_UNMOUNT] = "unmount",
 };
@@ -77,6 +79,7 @@ bool op_is_persist(enum op_kind kind)
 	case OP_FDATASYNC:
 	case OP_AWAIT:
 	case OP_TIME:
+	case OP_FREEZE:
 	case OP_REMOUNT:
 	case OP_UNMOUNT:
 		return true;

@@ -37,6 +37,8 @@ enum op_kind {
 	OP_AWAIT_WRITE,
 	OP_AWAIT, /* what was started, and let it go on */
 	OP_TIME,  /* more passes than between two commits */
+	OP_FREEZE,
+	OP_THAW,
 	OP_REMOUNT,
 	OP_UNMOUNT,
 	OP_KINDS

@@ -29,6 +29,7 @@
 #define P_WHOLE  "promise 8 (operations whole and in order)"
 #define P_BEFORE "promise 9 (contents before the operations that follow)"
 #define P_APPEND "promise 10 (appended: size and contents)"
+#define P_FROZEN "promise 13 (a frozen copy has nothing to replay)"
 #define P_UMOUNT "promise 12 (unmounted: all is there)"
 
 struct found { /* an inode of the tree */
@@ -202,6 +203,8 @@ static const char *acknowledged(const struct oracle *o)
 	switch (o->m->kind[o->m->last_ack[o->at.done]]) {
 	case OP_TIME:
 		return P_TIME;
+	case OP_FREEZE:
+		return P_FROZEN;
 	case OP_REMOUNT:
 	case OP_UNMOUNT:
 		return P_UMOUNT;
@@ -560,6 +563,12 @@ static bool check_mounted(struct oracle *o)
 	return check_counts(o);
 }
 
+/* The cut came while it was frozen. */
+static bool is_frozen(const struct oracle *o)
+{
+	return o->at.done > 0 && o->at.begun == o->at.done && o->m->kind[o->at.done] == OP_FREEZE;
+}
+
 /* Mount it, and what is to be seen then; WAS_CLEAN: it said so before. */
 static bool check_online(struct oracle *o, bool thorough, bool was_clean)
 {
@@ -576,6 +585,8 @@ static bool check_online(struct oracle *o, bool thorough, bool was_clean)
 	ok = check_mounted(o);
 	if (ok && was_clean && world_replayed())
 		ok = fail(o, P_UMOUNT ": marked as clean, but the journal was not empty");
+	if (ok && is_frozen(o) && world_replayed())
+		ok = fail(o, P_FROZEN ": the journal was not empty");
 	if (ok && thorough)
 		ok = use(o);
 	fs_thread_close(o->t);

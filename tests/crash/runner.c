@@ -407,6 +407,10 @@ static int64_t do_all(struct runner *r, const struct op *op)
 		return r->started.is_out ? sync_await(r, &r->started) : -EINVAL;
 	case OP_TIME:
 		return pass_time(r);
+	case OP_FREEZE:
+		return fs_freeze(r->fs);
+	case OP_THAW:
+		return fs_thaw(r->fs);
 	case OP_REMOUNT:
 		err = unmount_it(r);
 		return err < 0 ? err : mount_it(r);
