@@ -169,10 +169,6 @@ static bool random_next(struct workload *w, const struct model *m, uint32_t nr, 
 {
 	uint32_t nr_ops = kinds[w->state[0]].nr_ops;
 
-	if (nr > 0 && m->kind[nr] == OP_FREEZE) { /* before anything else that would wait */
-		*op = op_of(OP_THAW, "");
-		return true;
-	}
 	if (nr == nr_ops && w->state[1] == 0 && w->seed % 2 == 0) {
 		*op = op_of(OP_UNMOUNT, "");
 		return true;
@@ -214,8 +210,7 @@ static const struct weight remount_weights[] = {{OP_CREAT, 3}, {OP_WRITE, 4}, {O
 	{OP_UNLINK, 2}, {OP_RENAME, 2}, {OP_TRUNCATE, 1}, {OP_SETXATTR, 1}, {OP_FSYNC, 1},
 	{OP_REMOUNT, 3}, {OP_CREAT, 0}};
 static const struct weight freeze_weights[] = {{OP_CREAT, 3}, {OP_WRITE, 5}, {OP_UNLINK, 2},
-	{OP_RENAME, 3}, {OP_TRUNCATE, 1}, {OP_SETXATTR, 1}, {OP_FDATASYNC, 1}, {OP_FREEZE, 4},
-	{OP_CREAT, 0}};
+	{OP_RENAME, 3}, {OP_TRUNCATE, 1}, {OP_SETXATTR, 1}, {OP_FDATASYNC, 1}, {OP_CREAT, 0}};
 static const struct weight time_weights[] = {{OP_CREAT, 3}, {OP_WRITE, 5}, {OP_UNLINK, 2},
 	{OP_RENAME, 3}, {OP_TRUNCATE, 1}, {OP_SETXATTR, 1}, {OP_TIME, 5}, {OP_CREAT, 0}};
 
@@ -247,6 +242,20 @@ static struct op op_numbered(enum op_kind kind, const char *fmt, uint32_t nr)
 
 	(void)snprintf(op.path, sizeof(op.path), fmt, nr);
 	return op;
+}
+
+/* Among others: frozen when all is at home, and nothing but contents is not durable yet. */
+static bool freeze_next(struct workload *w, const struct model *m, uint32_t nr, struct op *op)
+{
+	const struct op steps[] = {op_range(OP_WRITE, "ice", 0, 5000), op_of(OP_FREEZE, ""),
+		op_of(OP_THAW, ""), op_range(OP_WRITE, "ice", nr * 100, 3000), op_of(OP_FREEZE, ""),
+		op_of(OP_THAW, "")};
+
+	if (nr > 0 && nr % 10 < 4)
+		return random_next(w, m, nr, op);
+	*op = nr == 0 ? op_of(OP_CREAT, "ice") : steps[nr % 10 - 4];
+	op->same_second = nr % 10 >= 5 && nr % 10 <= 7;
+	return nr < 40;
 }
 
 /* A new version is written aside and renamed over the old one, as editors do; rarely synced. */
@@ -656,7 +665,7 @@ static const struct kind kinds[] = {
 	{"orphans", 3, random_next, orphans_weights, 60, true, false, 0},
 	{"racy", 4, random_next, racy_weights, 60, true, true, 0},
 	{"remount", 3, random_next, remount_weights, 40, true, false, 0},
-	{"freeze", 2, random_next, freeze_weights, 40, true, false, 0},
+	{"freeze", 2, freeze_next, freeze_weights, 40, true, false, 0},
 	{"time", 2, random_next, time_weights, 40, true, false, 5},
 	{"replace", 3, replace_next, NULL, 0, true, false, 0},
 	{"revoke", 3, revoke_next, NULL, 0, false, false, 0},
