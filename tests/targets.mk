@@ -5,11 +5,12 @@ SH_FILES = $(shell grep -lE '^\#!.*(bash|/sh)' -r tests .ci --include='*' 2>/dev
 MAN_PAGES := $(wildcard man/*.[0-9])
 
 # Packages first: everything else may need them.
+AT_ONCE := -j$(shell nproc)
 check:
 	tests/prepare.sh build check
-	$(MAKE) lint
-	$(MAKE) all tools
-	$(MAKE) O=build/clang CC=clang all tools
+	$(MAKE) $(AT_ONCE) lint
+	$(MAKE) $(AT_ONCE) all tools units
+	$(MAKE) $(AT_ONCE) O=build/clang CC=clang all tools
 	$(MAKE) unit
 	$(MAKE) tsan
 	$(MAKE) crash-short
@@ -37,7 +38,7 @@ TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
 	$(if $(findstring clang,$(CC)),,-Wno-tsan) # fences, of which TSan knows nothing
 TSAN_TESTS := test_threads test_cache test_alloc test_owner_lock
 tsan:
-	$(MAKE) O=$(O)/tsan CFLAGS='$(TSAN)' SAN='$(TSAN) -DHW_MODEL' all $(TSAN_TESTS:%=$(O)/tsan/san/%)
+	$(MAKE) $(AT_ONCE) O=$(O)/tsan CFLAGS='$(TSAN)' SAN='$(TSAN) -DHW_MODEL' all $(TSAN_TESTS:%=$(O)/tsan/san/%)
 	TSAN_OPTIONS="detect_deadlocks=0 $(TSAN_OPTIONS)" setarch -R \
 		tests/run-units $(TSAN_TESTS:%=$(O)/tsan/san/%)
 
