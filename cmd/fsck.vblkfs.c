@@ -6,6 +6,7 @@
  *     two runs on the same bytes print the same. Time and memory are told with -t alone.
  *  3. The exit status is that of fsck(8). */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
 #include <signal.h>
@@ -34,7 +35,7 @@ struct job {
 	bool verbose, timing, json;
 	bool yes_to_all;
 	bool bar;          /* progress for people, on standard error */
-	FILE *lines;       /* progress for programs; NULL: none */
+	int lines;         /* progress for programs: a file that is open; 0: none */
 	unsigned pass;     /* whose name was printed */
 	unsigned bar_pass; /* which the bar shows, since BAR_STARTED */
 	bool bar_shown;
@@ -84,8 +85,8 @@ static bool parse_fd(struct job *job, const char *text)
 		job->bar = true;
 		return true;
 	}
-	job->lines = fdopen((int)fd, "w");
-	return job->lines != NULL;
+	job->lines = (int)fd;
+	return fcntl(job->lines, F_GETFD) >= 0;
 }
 
 static bool set_mode(struct job *job, enum fsck_mode mode)
@@ -244,17 +245,17 @@ static void show_progress(
 	struct job *job = arg;
 
 	(void)nr_passes;
+	if (interrupted) /* whoever reads it may be what hangs */
+		return;
 	if (pass != job->pass && !job->json) {
 		clear_bar(job);
 		printf("pass %u: %s\n", pass, pass_names[pass]);
 		fflush(stdout);
 	}
 	job->pass = pass;
-	if (job->lines != NULL) { /* as e2fsck's */
-		fprintf(job->lines, "%u %llu %llu %s\n", pass, (unsigned long long)done,
+	if (job->lines != 0) /* as e2fsck's */
+		dprintf(job->lines, "%u %llu %llu %s\n", pass, (unsigned long long)done,
 			(unsigned long long)total, job->disk);
-		fflush(job->lines);
-	}
 	if (job->bar)
 		show_bar(job, pass, done, total);
 }

@@ -26,6 +26,7 @@ check-fsck: all tools
 check-fuse: all tools
 	tests/make.sh $(O)
 	tests/mkfs.sh $(O)
+	tests/fsck.sh $(O)
 	tests/dump.sh $(O)
 	tests/fuse/check.sh $(O)
 	tests/vhost/check.sh $(O)

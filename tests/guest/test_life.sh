@@ -30,7 +30,13 @@ test_a_real_tree_is_the_same_after_a_remount() {
 	note "interrupts $interrupts, kicks $(stat_number $MNT kicks), saved $(stat_number $MNT kicks_saved)"
 	[ "$interrupts" -gt 0 ] || fail "no interrupts"
 	[ "$(stat_number $MNT writes)" -gt 0 ] || fail "no writes are counted"
+	if fsck.vblkfs -n $DISK 2>/run/fsck.err; then
+		fail "a mounted disk was checked"
+	fi
+	note "fsck of a mounted disk: $(cat /run/fsck.err)"
 	umount $MNT
+	fsck.vblkfs -fyvt $DISK # on the disk itself, through our driver; 1: it has found something
+	fsck.fuse.vblkfs -a $DISK
 	mount -t fuse.vblkfs $DISK $MNT
 	same_tree /run/linux $MNT/linux
 	cmp /run/big $MNT/big
