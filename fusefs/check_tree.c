@@ -119,6 +119,8 @@ void tree_range_pick(struct tree *t, const struct tree_range *r, unsigned nr, un
 	room = lowest(t, r->next, r->next_level);
 	if (room > *hi)
 		*hi = room < r->rhi ? room : r->rhi;
+	else if (room < r->rlo && nr_above * 2 > nr) /* what comes next is out of its place */
+		*hi = r->rhi;
 }
 
 static int by_key(const void *a, const void *b)

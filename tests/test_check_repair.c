@@ -844,6 +844,104 @@ START_TEST(the_orphan_list_is_made_anew) /* loop: ways to break it */
 }
 END_TEST
 
+/* The record that replay looks at first is made to promise more than it can hold. */
+START_TEST(a_journal_that_makes_no_sense_begins_anew)
+{
+	uint64_t unlinked, start = le64_get(super()->journal_start);
+	const struct journal_head_disk *head;
+	struct journal_desc_disk *desc;
+
+	blk_close(dev);
+	dev = crashed(&unlinked);
+	head = world_block(dev, start);
+	desc = world_block(dev, start + le64_get(head->tail));
+	ck_assert_uint_eq(le32_get(desc->head.magic), BT_JOURNAL_DESC);
+	desc->nr = le32_of(JOURNAL_TAGS + 1);
+	seal(desc);
+	repaired(NULL);
+	ck_assert(found("journal-record"));
+	(void)nr_names(dev);
+}
+END_TEST
+
+/* --- no room --- */
+
+static void fill_up(struct memfs *m)
+{
+	struct fs_attr attr;
+	uint64_t bytes = UINT64_C(1) << 30;
+
+	ck_assert_int_eq(
+		fs_mknod(m->t, FS_ROOT_INO, "all", S_IFREG | 0600, 0, &(struct fs_cred){0}, &attr),
+		0);
+	for (uint64_t at = 0; bytes >= BLOCK_BYTES; bytes /= 2)
+		while (fs_fallocate(m->t, attr.ino, 0, at, bytes) == 0)
+			at += bytes;
+	fs_forget(m->t, attr.ino, 1);
+}
+
+START_TEST(a_full_disk_leaves_inodes_without_a_name_and_says_so)
+{
+	struct memfs m = {.dev = dev};
+	struct dirent_disk *e;
+	struct fs_attr attr;
+
+	super()->reserved_blocks = le64_of(0); /* or there would be room */
+	block_seal(super());
+	memfs_mount(&m);
+	fill_up(&m);
+	ck_assert_int_eq(memfs_unmount(&m), 0);
+	e = some_entry(world.dir[0], DT_REG);
+	e->ino = le64_of(UINT64_C(1) << 40);
+	seal(e);
+	ck_assert_int_eq(fsck_run(dev, FSCK_YES, &fsck_found, &result), 0);
+	ck_assert(found("attach-failed"));
+	ck_assert_uint_eq(result.nr_left, 1);
+	ck_assert_uint_eq(le32_get(super()->state) & STATE_CLEAN, 0);
+
+	memfs_mount(&m); /* with room it is done */
+	ck_assert_int_eq(fs_unlink(m.t, FS_ROOT_INO, "all"), 0);
+	ck_assert_int_eq(memfs_unmount(&m), 0);
+	world_repair(dev, &fsck_found, &result);
+	ck_assert(lookup(FS_ROOT_INO, "lost+found", &attr));
+	ck_assert_uint_eq(nr_names(dev), nr_names_at_first() + 1);
+}
+END_TEST
+
+/* A new root whose two records both lead to what was the root. */
+START_TEST(a_node_is_met_once)
+{
+	struct bitmap_disk *b = world_block(dev, group_start(world.frag) + GROUP_BITMAP);
+	struct inode_disk *d = inode(world.frag);
+	struct node_disk *old = node(world.frag), *top;
+	struct fork_btree fork = {.height = le32_of(2)};
+	uint32_t bit = 0;
+	uint64_t block;
+
+	while (b->bits[bit / 8] >> bit % 8 & 1)
+		bit++;
+	b->bits[bit / 8] |= (uint8_t)(1 << bit % 8);
+	seal(b);
+	block = group_start(world.frag) + bit;
+	top = world_block(dev, block);
+	memset(top, 0, BLOCK_BYTES);
+	block_head_init(top, super()->head.fs_uuid, BT_EXTENT_NODE, block, world.frag);
+	top->nr = le16_of(2);
+	top->level = le16_of(2);
+	top->rec[0].child = top->rec[1].child = le64_of(root_block(world.frag));
+	top->rec[1].key = old->rec[1].key;
+	seal(top);
+	fork.root = le64_of(block);
+	memcpy(d->fork, &fork, sizeof(fork));
+	seal(d);
+	repaired(NULL);
+	ck_assert(found("tree-twice"));
+	ck_assert_uint_eq(byte_of(world.frag, 0), 'p');
+	ck_assert_uint_eq(byte_of(world.frag, (WORLD_PIECES - 1) * 8192U), 'p');
+	all_names_are_there();
+}
+END_TEST
+
 /* --- who decides --- */
 
 static void damage_twice(void) /* once plain, once not */
@@ -1115,6 +1213,9 @@ static void add_space(TCase *tc)
 	tcase_add_test(tc, after_a_crash_the_replay_is_all_that_is_needed);
 	tcase_add_test(tc, a_clean_filesystem_with_a_journal_is_not_believed);
 	tcase_add_loop_test(tc, the_orphan_list_is_made_anew, 0, 4);
+	tcase_add_test(tc, a_journal_that_makes_no_sense_begins_anew);
+	tcase_add_test(tc, a_full_disk_leaves_inodes_without_a_name_and_says_so);
+	tcase_add_test(tc, a_node_is_met_once);
 }
 
 static void add_decisions(TCase *tc)
