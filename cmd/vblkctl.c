@@ -25,6 +25,8 @@ static const struct verb {
 		"live figures of one mount, or of all"},
 	{"info", verb_info, 1, 1, false, false, false, "info [--json] ADDRESS | SOURCE | DIRECTORY",
 		"what a disk is and can: features, limits, rings"},
+	{"trim", verb_trim, 1, 1, false, false, false, "trim [--json] ADDRESS | DIRECTORY",
+		"let a mount's disk know which of its blocks are free"},
 	{"dump", verb_dump, 1, 4, false, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
 	{"sync", verb_sync, 1, 1, false, false, false, "sync [--json] ADDRESS | DIRECTORY",

@@ -30,6 +30,7 @@ int verb_sync(const struct verb_args *a);
 int verb_freeze(const struct verb_args *a);
 int verb_thaw(const struct verb_args *a);
 int verb_shutdown(const struct verb_args *a);
+int verb_trim(const struct verb_args *a);
 
 /* vblkctl_stat.c: what others need of it */
 uint64_t json_number(struct json_object *o, const char *key);  /* 0 where there is none */

@@ -520,6 +520,90 @@ void alloc_release(struct fs *fs, uint64_t start, uint32_t nr)
 	atomic_fetch_add(&gs->unpromised, nr);
 }
 
+/* --- free blocks that are held for a while */
+
+#define HOLD_PART 4 /* of the blocks that nobody was promised, one in so many is held at most */
+
+/* Invariant 3, for a run of up to NR blocks of which MIN would do. 0: none. */
+static uint32_t unpromise(struct groups *gs, uint32_t min, uint32_t nr)
+{
+	int_fast64_t have = atomic_load(&gs->unpromised);
+	uint32_t got;
+
+	do {
+		int_fast64_t most = have / HOLD_PART;
+
+		if (most < (int_fast64_t)min)
+			return 0;
+		got = most < (int_fast64_t)nr ? (uint32_t)most : nr;
+	} while (!atomic_compare_exchange_weak(&gs->unpromised, &have, have - (int64_t)got));
+	return got;
+}
+
+/* The first run of at least MIN clear bits of the map in [bit, end). Its length, up to MAX; 0:
+ * none. */
+static uint32_t find_free_run(
+	const struct group *g, uint32_t *bit, uint32_t end, uint32_t min, uint32_t max)
+{
+	for (uint32_t at = *bit; (at = bits_next_clear(g->map, at, end)) < end;) {
+		uint32_t stop = bits_next_set(g->map, at, end);
+
+		if (stop - at >= min) {
+			*bit = at;
+			return stop - at < max ? stop - at : max;
+		}
+		at = stop;
+	}
+	return 0;
+}
+
+/* In one group, from BIT to END of it. */
+static int hold_in_group(struct fs_thread *t, uint32_t group, uint32_t *bit, uint32_t end,
+	uint32_t min, uint32_t max, uint32_t *nr)
+{
+	struct groups *gs = t->fs->groups;
+	struct group *g = &gs->group[group];
+	int err;
+
+	*nr = 0;
+	pthread_mutex_lock(&g->lock);
+	err = read_header(t, group, g);
+	if (err == 0 && g->free >= min)
+		err = load_map(t, group, g);
+	if (err == 0 && g->free >= min)
+		*nr = find_free_run(g, bit, end, min, max);
+	if (*nr > 0)
+		*nr = unpromise(gs, min, *nr);
+	if (*nr > 0) {
+		bits_set(g->map, *bit, *bit + *nr);
+		g->free -= *nr;
+		atomic_fetch_add(&gs->awaiting, *nr);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return err;
+}
+
+int alloc_hold_free(struct fs_thread *t, uint64_t from, uint64_t end, uint32_t min, uint32_t max,
+	uint64_t *start, uint32_t *nr)
+{
+	struct fs *fs = t->fs;
+
+	for (*nr = 0; from < end && *nr == 0;) {
+		uint32_t group = fs_group_of(fs, from);
+		uint64_t first = fs_group_start(fs, group);
+		uint64_t next = first + blocks_of(fs, group);
+		uint32_t bit = (uint32_t)(from - first);
+		int err = hold_in_group(t, group, &bit,
+			(uint32_t)((end < next ? end : next) - first), min, max, nr);
+
+		if (err < 0)
+			return err;
+		*start = first + bit;
+		from = next;
+	}
+	return 0;
+}
+
 /* --- inode numbers */
 
 /* The lowest free slot of those below inodes_ready, where the bitmap is initialised; inodes_ready

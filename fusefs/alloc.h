@@ -16,6 +16,11 @@ int alloc_blocks(struct tx_handle *h, uint64_t goal, uint32_t want, uint64_t *st
 /* Freed in H; usable again after its commit. -EUCLEAN when one of them was not allocated. */
 int alloc_free(struct tx_handle *h, uint64_t start, uint32_t nr, bool metadata);
 void alloc_release(struct fs *fs, uint64_t start, uint32_t nr); /* by tx.c, see tx_freed() */
+/* Keep a run of free blocks from being handed out, until alloc_release(): the first in [from, end)
+ * of at least MIN blocks, up to MAX of them, not over a group's border. Blocks whose freeing is not
+ * committed are not free. *NR 0: there is none, or not enough space is left beside it. */
+int alloc_hold_free(struct fs_thread *t, uint64_t from, uint64_t end, uint32_t min, uint32_t max,
+	uint64_t *start, uint32_t *nr);
 
 /* A number near PARENT for files; directories are spread over groups. -ENOSPC: no free inode
  * anywhere. The slot's block is initialised. */

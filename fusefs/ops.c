@@ -11,6 +11,7 @@
  *     put it, a READ is answered from where the disk put it. */
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -95,7 +96,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_WRITEBACK_CACHE |
 			FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 			FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPORT_SUPPORT |
-			FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA;
+			FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_IOCTL_DIR;
 
 	(void)userdata;
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
@@ -532,6 +533,33 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	reply_err(req, err);
 }
 
+/* fstrim(8)'s FITRIM, on any file or directory; that is all. */
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+	struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_bytes,
+	size_t out_bytes)
+{
+	struct fstrim_range range;
+	uint64_t trimmed;
+	int err;
+
+	(void)ino, (void)arg, (void)fi, (void)flags;
+	if (cmd != (unsigned)FITRIM || in_bytes < sizeof(range) || out_bytes < sizeof(range)) {
+		reply_err(req, -ENOTTY);
+		return;
+	}
+	if (fuse_req_ctx(req)->uid != 0) {
+		reply_err(req, -EPERM);
+		return;
+	}
+	memcpy(&range, in, sizeof(range));
+	err = fs_trim(session_thread(), range.start, range.len, range.minlen, &trimmed);
+	range.len = trimmed;
+	if (err < 0)
+		reply_err(req, err);
+	else
+		fuse_reply_ioctl(req, 0, &range, sizeof(range));
+}
+
 /* ---- extended attributes ---- */
 
 /* Access control lists come as system.posix_acl_*: to keep what nobody obeys would be worse than to
@@ -628,4 +656,5 @@ const struct fuse_lowlevel_ops ops_table = {
 	.setxattr = op_setxattr,
 	.removexattr = op_removexattr,
 	.fallocate = op_fallocate,
+	.ioctl = op_ioctl,
 };

@@ -369,6 +369,52 @@ START_TEST(blocks_that_await_their_commit_are_not_promised)
 }
 END_TEST
 
+START_TEST(held_blocks_are_handed_out_to_nobody)
+{
+	uint64_t base, start, at;
+	uint32_t nr, got;
+
+	make(16 * MIB_SECTORS);
+	base = first_data(0);
+	take_exactly(base, 8);
+	commit();
+	ck_assert_int_eq(give(base + 2, 4), 0); /* free, but not for good yet */
+	ck_assert_int_eq(alloc_hold_free(t, base, fs->nr_blocks, 1, 16, &start, &nr), 0);
+	ck_assert_uint_eq(start, base + 8);
+	ck_assert_uint_eq(nr, 16);
+	at = take(start, 16, &got);
+	ck_assert(at >= start + 16 || at + got <= start);
+	alloc_release(fs, start, nr);
+	commit();
+	ck_assert_uint_eq(alloc_awaiting_commit(fs), 0);
+	ck_assert_int_eq(alloc_hold_free(t, base, fs->nr_blocks, 1, 16, &start, &nr), 0);
+	ck_assert_uint_eq(start, base + 2);
+	ck_assert_uint_eq(nr, 4);
+	alloc_release(fs, start, nr);
+	ck_assert_int_eq(alloc_hold_free(t, base, base + 8, 5, 16, &start, &nr), 0);
+	ck_assert_uint_eq(nr, 0); /* no run of 5 there */
+	destroy();
+}
+END_TEST
+
+START_TEST(what_is_held_leaves_most_of_the_space)
+{
+	uint64_t start, all;
+	uint32_t nr;
+
+	make(16 * MIB_SECTORS);
+	all = free_blocks();
+	ck_assert_int_eq(alloc_hold_free(t, 0, fs->nr_blocks, 1, UINT32_MAX, &start, &nr), 0);
+	ck_assert_uint_eq(nr, all / 4);
+	ck_assert_uint_eq(free_blocks(), all); /* for df(1) they are free */
+	ck_assert_int_eq(alloc_reserve(fs, all - nr, true), 0);
+	ck_assert_int_eq(alloc_reserve(fs, 1, true), -ENOSPC);
+	alloc_unreserve(fs, all - nr);
+	alloc_release(fs, start, nr);
+	destroy();
+}
+END_TEST
+
 START_TEST(freeing_what_is_not_allocated_is_corruption)
 {
 	uint64_t base;
@@ -935,6 +981,8 @@ static Suite *suite(void)
 	tcase_add_test(c, promises_never_exceed_what_is_free);
 	tcase_add_test(c, freed_blocks_are_used_again_only_after_the_commit);
 	tcase_add_test(c, blocks_that_await_their_commit_are_not_promised);
+	tcase_add_test(c, held_blocks_are_handed_out_to_nobody);
+	tcase_add_test(c, what_is_held_leaves_most_of_the_space);
 	tcase_add_test(c, freeing_what_is_not_allocated_is_corruption);
 	tcase_add_test(c, freeing_twice_before_the_commit_is_corruption);
 	tcase_add_test(c, a_run_over_several_bitmap_blocks_is_freed_as_one);

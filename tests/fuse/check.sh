@@ -137,6 +137,28 @@ test_a_writer_who_never_syncs_hears_of_a_full_disk() {
     cmp <(seq 1000) "$T/read"
 }
 
+# The image gets holes where files were, and fstrim(8) finds the mount as well as vblkctl does.
+test_trim_gives_the_space_of_deleted_files_back() {
+    local full trimmed
+    for i in $(seq 40); do
+        dd if=/dev/urandom of="$MNT/f$i" bs=64K count="$i" status=none
+    done
+    dd if=/dev/urandom of="$MNT/large" bs=1M count=60 conv=fsync status=none
+    (cd "$MNT" && md5sum f*[13579]) >sums
+    full=$(du -k "$IMG" | cut -f1)
+    rm "$MNT"/large "$MNT"/f*[02468]
+    "$BUILD/vblkctl" trim "$MNT" | grep -E "MiB trimmed$" || fail "it does not say how much"
+    trimmed=$(du -k "$IMG" | cut -f1)
+    [ "$trimmed" -lt $((full - 60000)) ] || fail "the image had $full KiB and has $trimmed"
+    [ "$(fstrim -v "$MNT" | grep -c "bytes) trimmed")" = 1 ] || fail "fstrim"
+    su nobody -s /bin/sh -c "fstrim $MNT" 2>err && fail "nobody may trim"
+    remount_fs
+    (cd "$MNT" && md5sum --quiet -c "$T/sums")
+    remount_fs -o ro
+    ! "$BUILD/vblkctl" trim "$MNT" 2>err || fail "trimmed a read-only mount"
+    [ "$(cat err)" = "vblkctl: $MNT: it is read-only" ] || fail "it says: $(cat err)"
+}
+
 test_truncating_open_empties_the_file() {
     seq 10000 >"$MNT/f"
     : >"$MNT/f"
