@@ -26,7 +26,7 @@ struct kind {
 	const struct weight *weights; /* of a random one */
 	uint32_t nr_ops;
 	bool has_files, racy;
-	uint32_t commit_s;
+	uint32_t commit_s, cache_mib;
 };
 
 static const struct kind kinds[];
@@ -656,31 +656,32 @@ static bool bigwrite_next(struct workload *w, const struct model *m, uint32_t nr
 /* --- the list --- */
 
 static const struct kind kinds[] = {
-	{"names", 3, random_next, names_weights, 60, true, false, 0},
-	{"data", 4, random_next, data_weights, 50, true, false, 0},
-	{"mixed", 4, random_next, mixed_weights, 60, true, false, 0},
-	{"rename", 3, random_next, rename_weights, 60, true, false, 0},
-	{"links", 2, random_next, links_weights, 50, true, false, 0},
-	{"xattr", 3, random_next, xattr_weights, 60, true, false, 0},
-	{"orphans", 3, random_next, orphans_weights, 60, true, false, 0},
-	{"racy", 4, random_next, racy_weights, 60, true, true, 0},
-	{"remount", 3, random_next, remount_weights, 40, true, false, 0},
-	{"freeze", 2, freeze_next, freeze_weights, 40, true, false, 0},
-	{"time", 2, random_next, time_weights, 40, true, false, 5},
-	{"replace", 3, replace_next, NULL, 0, true, false, 0},
-	{"revoke", 3, revoke_next, NULL, 0, false, false, 0},
-	{"frozen", 3, frozen_next, NULL, 0, false, false, 0},
-	{"inflight", 3, inflight_next, NULL, 0, true, false, 0},
-	{"checkpoint", 3, checkpoint_next, NULL, 0, false, false, 0},
-	{"lap", 2, lap_next, NULL, 0, false, false, 0},
-	{"wrap", 3, wrap_next, NULL, 0, false, false, 0},
-	{"logfull", 3, logfull_next, NULL, 0, false, false, 0},
-	{"fragments", 2, fragments_next, NULL, 0, false, false, 0},
-	{"steps", 2, fragments_next, NULL, 0, false, true, 0},
-	{"halfcut", 2, halfcut_next, NULL, 0, false, false, 0},
-	{"full", 2, full_next, data_weights, UINT32_MAX, true, false, 0},
-	{"bigdir", 3, bigdir_next, NULL, 0, false, false, 0},
-	{"bigwrite", 3, bigwrite_next, NULL, 0, true, false, 0},
+	{"names", 3, random_next, names_weights, 60, true, false, 0, 0},
+	{"data", 4, random_next, data_weights, 50, true, false, 0, 0},
+	{"mixed", 4, random_next, mixed_weights, 60, true, false, 0, 0},
+	{"rename", 3, random_next, rename_weights, 60, true, false, 0, 0},
+	{"links", 2, random_next, links_weights, 50, true, false, 0, 0},
+	{"xattr", 3, random_next, xattr_weights, 60, true, false, 0, 0},
+	{"orphans", 3, random_next, orphans_weights, 60, true, false, 0, 0},
+	{"racy", 4, random_next, racy_weights, 60, true, true, 0, 0},
+	{"remount", 3, random_next, remount_weights, 40, true, false, 0, 0},
+	{"freeze", 2, freeze_next, freeze_weights, 40, true, false, 0, 0},
+	{"time", 2, random_next, time_weights, 40, true, false, 5, 0},
+	{"replace", 3, replace_next, NULL, 0, true, false, 0, 0},
+	{"revoke", 3, revoke_next, NULL, 0, false, false, 0, 0},
+	{"frozen", 3, frozen_next, NULL, 0, false, false, 0, 0},
+	{"inflight", 3, inflight_next, NULL, 0, true, false, 0, 0},
+	{"checkpoint", 3, checkpoint_next, NULL, 0, false, false, 0, 0},
+	{"lap", 2, lap_next, NULL, 0, false, false, 0, 0},
+	{"wrap", 3, wrap_next, NULL, 0, false, false, 0, 0},
+	{"logfull", 3, logfull_next, NULL, 0, false, false, 0, 0},
+	{"cache", 3, logfull_next, NULL, 0, false, false, 0, 1},
+	{"fragments", 2, fragments_next, NULL, 0, false, false, 0, 0},
+	{"steps", 2, fragments_next, NULL, 0, false, true, 0, 0},
+	{"halfcut", 2, halfcut_next, NULL, 0, false, false, 0, 0},
+	{"full", 2, full_next, data_weights, UINT32_MAX, true, false, 0, 0},
+	{"bigdir", 3, bigdir_next, NULL, 0, false, false, 0, 0},
+	{"bigwrite", 3, bigwrite_next, NULL, 0, true, false, 0, 0},
 };
 
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -711,6 +712,7 @@ bool kind_make(const char *kind, uint64_t seed, struct workload *out)
 			.has_files = k->has_files,
 			.racy = k->racy,
 			.commit_s = k->commit_s,
+			.cache_mib = k->cache_mib,
 			.next = k->next,
 			.state[0] = i};
 		(void)snprintf(out->name, sizeof(out->name), "%s:%lu", kind, seed);

@@ -1,6 +1,7 @@
 /* main.c - the crash explorer: cuts the power of a disk under the filesystem, over and over.
  *
- *	crash [--states N] [--seed N] [--jobs N] [--only KIND] [--failures N] [--keep DIR] [--json]
+ *	crash [--states N] [--seed N] [--jobs N] [--only KIND] [--failures N]
+ *	      [--hang SECONDS] [--keep DIR] [--json]
  *	crash --workload NAME [--save FILE]
  *	crash {--workload NAME | --load FILE} --event N --choice N [--event2 N --choice2 N]
  *	crash --list
@@ -30,7 +31,7 @@
 #define ONE_WORKLOAD_MAX 200000U
 #define DRY_MAX          200U /* workloads on end without a new state: there are no more */
 #define TELL_S           60U  /* a line of progress */
-#define HANG_S           60U  /* for one workload */
+#define HANG_S           300U /* for one workload */
 
 struct job { /* what a process is at: if it dies, the others can say on what */
 	char name[48];
@@ -46,6 +47,7 @@ struct shared {
 struct options {
 	uint64_t states;
 	uint64_t failures;
+	unsigned hang_s;
 	const char *only, *workload, *load, *save, *keep;
 	struct cut cut;
 	bool one, list;
@@ -115,7 +117,7 @@ static void work(const struct options *o, struct shared *sh, struct seen *seen, 
 		if (!is_wanted(o, &w))
 			continue;
 		strcpy(job->name, w.name);
-		(void)alarm(HANG_S);
+		(void)alarm(o->hang_s);
 		explore_one(o, sh, r, x, &w, share * SHARE_STATES);
 		nr_dry = sh->counts.distinct > before ? 0 : nr_dry + 1;
 	}
@@ -283,7 +285,7 @@ static int usage(void)
 {
 	fprintf(stderr,
 		"usage: crash [--states N] [--seed N] [--jobs N] [--only KIND] [--failures N]\n"
-		"             [--keep DIR] [--json]\n"
+		"             [--hang SECONDS] [--keep DIR] [--json]\n"
 		"       crash --workload NAME [--save FILE]\n"
 		"       crash {--workload NAME | --load FILE} --event N --choice N\n"
 		"             [--event2 N --choice2 N]\n"
@@ -315,6 +317,9 @@ static bool take_option(struct options *o, int c)
 		break;
 	case 'f':
 		o->failures = nr;
+		break;
+	case 'H':
+		o->hang_s = (unsigned)nr;
 		break;
 	case 'o':
 		o->only = optarg;
@@ -362,6 +367,7 @@ static const struct option long_options[] = {
 	{"states", required_argument, NULL, 'n'},
 	{"jobs", required_argument, NULL, 'j'},
 	{"failures", required_argument, NULL, 'f'},
+	{"hang", required_argument, NULL, 'H'},
 	{"only", required_argument, NULL, 'o'},
 	{"workload", required_argument, NULL, 'w'},
 	{"load", required_argument, NULL, 'l'},
@@ -380,6 +386,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {.states = STATES_DEFAULT,
 		.failures = 3,
+		.hang_s = HANG_S,
 		.keep = ".",
 		.run = {.seed = 1, .jobs = 2, .program = argv[0]}};
 	int c;

@@ -24,7 +24,7 @@ build >/dev/null || exit 1
 run() {
 	local only=()
 	[ "$1" = - ] || only=(--only "$1")
-	timeout 120 out/crash --states "$states" --jobs "$jobs" --failures 1 "${only[@]}" >log 2>&1
+	timeout 120 out/crash --states "$states" --jobs "$jobs" --failures 1 --hang 30 "${only[@]}" >log 2>&1
 }
 
 # Not here, since they change nothing that a disk could show: the FLUSH after the new tail (the space that it frees is far from the

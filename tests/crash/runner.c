@@ -301,7 +301,8 @@ static int do_xattr(struct runner *r, uint64_t ino, const struct op *op, uint32_
 static int mount_it(struct runner *r)
 {
 	const struct fs_mount_opts opts = {
-		.commit_s = r->rec->w.commit_s != 0 ? r->rec->w.commit_s : COMMIT_S_NEVER};
+		.commit_s = r->rec->w.commit_s != 0 ? r->rec->w.commit_s : COMMIT_S_NEVER,
+		.cache_mib = r->rec->w.cache_mib};
 	int err = fs_mount(r->dev, &opts, &r->fs);
 
 	return err < 0 ? err : fs_thread_open(r->fs, &r->t);

@@ -20,10 +20,10 @@ typedef bool (*next_op_fn)(
 struct workload {
 	char name[48];
 	uint64_t seed;
-	bool has_files; /* begins on the base that has some */
-	bool racy;      /* operations do not wait for the filesystem's threads */
-	uint32_t commit_s;
-	uint32_t explore_from; /* operation; what is before it is only done */
+	bool has_files;               /* begins on the base that has some */
+	bool racy;                    /* operations do not wait for the filesystem's threads */
+	uint32_t commit_s, cache_mib; /* 0: never commits by itself; the default */
+	uint32_t explore_from;        /* operation; what is before it is only done */
 	next_op_fn next;
 	int64_t last_result; /* of the operation before */
 	uint64_t state[6];   /* the generator's own */
