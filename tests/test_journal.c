@@ -520,6 +520,49 @@ START_TEST(a_failing_flush_turns_the_mount_read_only_and_loses_nothing_synced)
 }
 END_TEST
 
+/* --- checkpoints --- */
+
+static const struct blockdev_ops *real_ops;
+static struct blockdev_ops spying_ops;
+static uint64_t home_from; /* sectors before this are not looked at, nor the journal's */
+static uint64_t home_last; /* of the round */
+static unsigned nr_home, nr_backwards;
+
+static int spying_submit(struct blk_queue *q, struct blk_req *req)
+{
+	if (req->op == BLK_WRITE && req->sector >= home_from) {
+		nr_home++;
+		nr_backwards += req->sector < home_last;
+		home_last = req->sector;
+	}
+	return real_ops->submit(q, req);
+}
+
+/* Changed in any order, blocks go home as they lie on the disk, neighbours in one request. */
+START_TEST(a_checkpoint_goes_through_the_disk_once_from_front_to_back)
+{
+	struct world w;
+
+	make_base(&w);
+	world_mount(&w, NULL);
+	for (unsigned i = 0; i < WORLD_BLOCKS; i++)
+		ck_assert_int_eq(world_set(&w, (i * 37) % WORLD_BLOCKS, 1), 0);
+	ck_assert_int_eq(world_sync(&w), 0);
+	real_ops = w.disk->ops;
+	spying_ops = *real_ops;
+	spying_ops.submit = spying_submit;
+	home_from = (w.fs->journal_start + w.fs->journal_blocks) * BLOCK_SECTORS;
+	home_last = nr_home = nr_backwards = 0;
+	w.disk->ops = &spying_ops;
+	ck_assert_int_eq(world_unmount(&w), 0);
+	w.disk->ops = real_ops;
+	ck_assert_uint_gt(nr_home, 0);
+	ck_assert_uint_lt(nr_home, WORLD_BLOCKS / 4);
+	ck_assert_uint_eq(nr_backwards, 0);
+	world_close(&w);
+}
+END_TEST
+
 /* --- economy --- */
 
 START_TEST(a_commit_without_file_data_is_one_write_and_one_flush)
@@ -571,6 +614,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(rest, a_head_that_no_journal_can_have_is_refused, 0, 3);
 	tcase_add_loop_test(rest, too_many_tags_or_revokes_are_refused, 0, 2);
 	tcase_add_test(rest, records_of_an_earlier_filesystem_are_not_replayed);
+	tcase_add_test(rest, a_checkpoint_goes_through_the_disk_once_from_front_to_back);
 	tcase_add_test(rest, a_commit_without_file_data_is_one_write_and_one_flush);
 	suite_add_tcase(s, rest);
 	return s;

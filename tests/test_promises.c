@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include "cut_disk.h"
-#include "memfs.h"
+#include "fsck.h"
 
 #define DISK_MIB  32U
 #define BUF_BYTES (FS_IO_MAX + FS_BLOCK_BYTES)
@@ -305,6 +305,37 @@ START_TEST(promise_1_fdatasync_leaves_out_times_only)
 }
 END_TEST
 
+static uint64_t nr_commits(void)
+{
+	struct fs_stats st;
+
+	fs_get_stats(here.fs, &st);
+	return st.commits;
+}
+
+START_TEST(promise_1_fdatasync_commits_nothing_when_only_times_changed)
+{
+	struct fs_setattr set = {.valid = FS_SET_MTIME | FS_SET_ATIME, .mtime = {.tv_sec = 99}};
+	uint64_t ino = make_file("f");
+	uint64_t commits;
+	struct fs_attr a;
+
+	write_bytes(ino, 0, DATA_BYTES, 1);
+	MUST(fs_sync(here.t) == 0);
+	commits = nr_commits();
+	MUST(fs_setattr(here.t, ino, &set, &a) == 0);
+	MUST(sync_file(ino, true) == 0);
+	ck_assert_uint_eq(nr_commits(), commits);
+	MUST(sync_file(ino, false) == 0);
+	ck_assert_uint_eq(nr_commits(), commits + 1);
+	set.valid = FS_SET_MODE;
+	set.mode = 0600;
+	MUST(fs_setattr(here.t, ino, &set, &a) == 0);
+	MUST(sync_file(ino, true) == 0);
+	ck_assert_uint_eq(nr_commits(), commits + 2);
+}
+END_TEST
+
 static void check_entries(struct place *p, uint64_t noted)
 {
 	uint64_t dir = find(p, ROOT, "d");
@@ -344,6 +375,9 @@ static void check_tree(struct place *p, uint64_t noted)
 
 	(void)noted;
 	list_tree(p, &l);
+	MUST(unmount_at(p) == 0);
+	fsck_sound(p->disk);
+	mount_at(p, NULL);
 }
 
 START_TEST(promise_2_after_any_cut_it_mounts_and_the_tree_can_be_walked)
@@ -845,6 +879,7 @@ static Suite *suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, promise_1_what_was_synced_is_there_with_its_names);
 	tcase_add_test(tc, promise_1_fdatasync_leaves_out_times_only);
+	tcase_add_test(tc, promise_1_fdatasync_commits_nothing_when_only_times_changed);
 	tcase_add_loop_test(tc, promise_1_a_directory_that_was_synced_has_its_entries, 0, 2);
 	tcase_add_test(tc, promise_2_after_any_cut_it_mounts_and_the_tree_can_be_walked);
 	tcase_add_test(tc, promise_3_a_file_replaced_by_rename_is_the_old_or_the_new_one);
