@@ -315,6 +315,16 @@ void journal_push(struct journal *j)
 	blk_kick(j->q);
 }
 
+void journal_cancel(struct journal *j)
+{
+	struct run *run = j->filling;
+
+	j->filling = NULL;
+	if (run != NULL)
+		run_done(&run->req, 0); /* it was not submitted: its pages go back */
+	(void)wait_all(j);
+}
+
 int journal_finish(struct journal *j, struct tx *tx)
 {
 	struct journal_commit_disk *commit = record_new(j, BT_JOURNAL_COMMIT);

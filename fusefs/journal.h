@@ -68,6 +68,8 @@ uint64_t journal_ring(const struct journal *j); /* blocks of the ring, free or n
  * Nothing is in flight after an error. */
 int journal_start(struct journal *j, struct tx *tx);
 void journal_push(struct journal *j); /* write what is prepared, without waiting */
+/* Instead of journal_finish(): there will be no commit record. Nothing is in flight then. */
+void journal_cancel(struct journal *j);
 /* Add the commit record, to what is prepared if there is any; wait for all. */
 int journal_finish(struct journal *j, struct tx *tx);
 

@@ -747,6 +747,13 @@ static bool data_comes_first(const struct txs *txs, const struct tx *tx)
 	return tx->orders_data && atomic_load(&txs->data_unflushed);
 }
 
+/* Who gave up half-way shut the mount before ending the handle or the transfer: nothing that was
+ * open then may be committed. */
+static int check_shut(const struct txs *txs)
+{
+	return atomic_load(&txs->fs->shut) ? -EIO : 0;
+}
+
 /* Records, file data and commit record reach the disk so that the commit record is not durable
  * before the file data is that it shows. */
 static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
@@ -765,12 +772,16 @@ static int write_tx(struct txs *txs, struct tx *tx, unsigned epoch)
 		if (data_comes_first(txs, tx))
 			err = flush(txs);
 	}
-	if (err == 0) {
-		err = journal_finish(txs->journal, tx);
-		if (err < 0)
-			return fs_abort(fs, err, "write a transaction");
+	if (err == 0)
+		err = check_shut(txs); /* data that it names may be lost */
+	if (err < 0) {
+		journal_cancel(txs->journal);
+		return err;
 	}
-	return err < 0 ? err : flush(txs); /* the commit point: TX is all there from here on */
+	err = journal_finish(txs->journal, tx);
+	if (err < 0)
+		return fs_abort(fs, err, "write a transaction");
+	return flush(txs); /* the commit point: TX is all there from here on */
 }
 
 static void committed(struct txs *txs, struct tx *tx, uint64_t us)
@@ -808,7 +819,9 @@ static int commit(struct txs *txs)
 	pthread_mutex_unlock(&txs->lock);
 	if (err < 0)
 		(void)fs_abort(txs->fs, err, "close a transaction");
-	else
+	if (err == 0)
+		err = check_shut(txs);
+	if (err == 0)
 		err = open_next(txs, tx);
 	if (err == 0)
 		err = write_tx(txs, tx, epoch);

@@ -563,6 +563,36 @@ START_TEST(who_waits_when_the_mount_is_shut_is_told)
 }
 END_TEST
 
+/* Whoever fails half-way through its changes shuts the mount, and the commit thread may wait for just
+ * that handle, or for that transfer. */
+START_TEST(what_was_given_up_half_way_is_not_committed) /* looped: a handle, a transfer */
+{
+	struct async a = {.s.done = async_done};
+	struct tx_handle h;
+	unsigned epoch = 0;
+
+	ck_assert_int_eq(tx_begin(w.t, 2, 0, &h), 0);
+	world_put(&h, &w, 0, 1);
+	if (_i == 1) {
+		epoch = tx_io_begin(w.t);
+		tx_end(&h);
+	}
+	tx_sync(w.t, UINT64_MAX, NULL, &a.s);
+	sleep_ms(50); /* until it waits */
+	ck_assert(!atomic_load(&a.done));
+	(void)fs_abort(w.fs, -EIO, "a test");
+	if (_i == 1)
+		tx_io_end(w.t, epoch);
+	else
+		tx_end(&h);
+	await(&a);
+	ck_assert_int_eq(a.err, -EIO);
+	ck_assert_int_eq(world_unmount(&w), -EIO);
+	world_mount(&w, NULL);
+	ck_assert_uint_eq(world_get(&w, 0), 0);
+}
+END_TEST
+
 START_TEST(a_read_only_mount_begins_no_handle_and_syncs_at_once)
 {
 	struct fs_mount_opts opts = {.read_only = true};
@@ -602,6 +632,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, contents_are_durable_before_the_metadata_that_names_them);
 	tcase_add_test(tc, threads_that_change_and_sync_at_once_lose_nothing_and_mix_nothing);
 	tcase_add_test(tc, who_waits_when_the_mount_is_shut_is_told);
+	tcase_add_loop_test(tc, what_was_given_up_half_way_is_not_committed, 0, 2);
 	tcase_add_test(tc, a_read_only_mount_begins_no_handle_and_syncs_at_once);
 	suite_add_tcase(s, tc);
 	return s;
