@@ -89,12 +89,15 @@ static bool occupy(uint8_t units[BLOCK_BYTES / 8], unsigned at, unsigned bytes)
 	return true;
 }
 
+static const char out_of_order[] = "keys are out of order"; /* all else of the leaf is all right */
+
 /* Take all entries by their slots. NULL: the leaf is in order. */
 static const char *take_slots(struct walk *w, const uint8_t *page)
 {
 	const struct dir_leaf_disk *leaf = (const struct dir_leaf_disk *)page;
 	unsigned nr = le16_get(leaf->nr), heap = le16_get(leaf->heap_start), live = 0;
 	uint8_t units[BLOCK_BYTES / 8] = {0};
+	bool in_order = true;
 
 	w->nr = 0;
 	if (nr == 0 || nr > ENTRIES_MAX || heap > BLOCK_BYTES || SLOTS_AT + SLOT_BYTES * nr > heap)
@@ -109,13 +112,13 @@ static const char *take_slots(struct walk *w, const uint8_t *page)
 		if (!occupy(units, at, entry_bytes(d->name_bytes)))
 			return "entries overlap";
 		if (i > 0 && le64_get(d->key) <= w->e[i - 1].key)
-			return "keys are out of order";
+			in_order = false;
 		live += entry_bytes(d->name_bytes);
 		take(w, d);
 	}
 	if (live + le16_get(leaf->heap_dead) != BLOCK_BYTES - heap)
 		return "its heap does not add up";
-	return NULL;
+	return in_order ? NULL : out_of_order;
 }
 
 static bool name_ok(const uint8_t *name, unsigned bytes)
@@ -136,6 +139,16 @@ static int by_key(const void *a, const void *b)
 	uint64_t x = ((const struct entry *)a)->key, y = ((const struct entry *)b)->key;
 
 	return x < y ? -1 : x > y;
+}
+
+/* False: two have the same key. */
+static bool sort(struct walk *w)
+{
+	qsort(w->e, w->nr, sizeof(w->e[0]), by_key);
+	for (unsigned i = 1; i < w->nr; i++)
+		if (w->e[i].key == w->e[i - 1].key)
+			return false;
+	return true;
 }
 
 /* Take what can only be an entry, wherever it is. */
@@ -330,7 +343,8 @@ static int check_leaf(struct tree *t, uint64_t block, uint8_t *page, const struc
 	if (at.s != NULL) {
 		w->dirty = chk_fix(t->c, P_DIR_LEAF, &at);
 		keep = !w->dirty;
-		take_heap(w, page);
+		if (at.s != out_of_order || !sort(w))
+			take_heap(w, page);
 	}
 	err = check_entries(w, t, range);
 	out->empty = w->nr == 0 && !keep;

@@ -40,6 +40,13 @@ static void take(struct records *rs, const struct extent_disk *disk)
 
 	r->sound = extent_decode(&rs->i->c->fs, disk, &r->e);
 	if (!r->sound) {
+		struct extent_disk known = *disk;
+
+		known.flags = le32_of(le32_get(disk->flags) & EXTENT_F_UNWRITTEN);
+		r->sound = extent_decode(&rs->i->c->fs, &known, &r->e) &&
+			   fix(rs, P_EXTENT_FLAGS, &r->e);
+	}
+	if (!r->sound) {
 		r->e = (struct extent){.lblk = le64_get(disk->lblk),
 			.pblk = le64_get(disk->pblk),
 			.nr_blocks = le32_get(disk->nr_blocks),
@@ -118,6 +125,8 @@ static int claim_all(struct records *rs)
 			continue;
 		err = chk_claim(i->c, rs->r[k].e.pblk, rs->r[k].e.nr_blocks);
 		i->nr_blocks += rs->r[k].e.nr_blocks;
+		if (end_of(&rs->r[k].e) > i->end)
+			i->end = end_of(&rs->r[k].e);
 		i->c->out->nr_extents++;
 	}
 	return err;

@@ -31,12 +31,65 @@ static void clear(struct check_inode *i)
 	i->dirty = true;
 }
 
+/* Is there a TYPE of this inode in BLOCK? */
+static bool has_block(struct check_inode *i, uint64_t block, enum block_type type)
+{
+	uint8_t *page = chk_page_get(i->c);
+	bool salvage;
+	bool is = extent_blocks_ok(&i->c->fs, block, 1) && chk_read(i->c, block, page) == 0 &&
+		  chk_fault(i->c, page, block, type, i->ino, &salvage) == NULL;
+
+	chk_page_put(i->c, page);
+	return is;
+}
+
+/* The type that only what is in the fork can tell; 0: it does not. */
+static uint32_t type_of_contents(struct check_inode *i, const char **what)
+{
+	size_t target = strnlen((const char *)i->d->fork, INODE_FORK_BYTES);
+	struct fork_btree fork;
+	uint64_t root;
+
+	memcpy(&fork, i->d->fork, sizeof(fork));
+	root = le64_get(fork.root);
+	*what = "a file";
+	if (i->d->fork_format == FORK_EXTENTS)
+		return S_IFREG;
+	if (i->d->fork_format == FORK_BTREE &&
+		(has_block(i, root, BT_EXTENT_NODE) || has_block(i, root, BT_EXTENT_LEAF)))
+		return S_IFREG;
+	*what = "a directory";
+	if (i->d->fork_format == FORK_BTREE &&
+		(has_block(i, root, BT_DIR_NODE) || has_block(i, root, BT_DIR_LEAF)))
+		return S_IFDIR;
+	*what = "a symbolic link";
+	if (i->d->fork_format == FORK_SYMLINK && target > 0 && target == le64_get(i->d->size))
+		return S_IFLNK;
+	return i->d->fork_format == FORK_SYMLINK_BLOCK && has_block(i, root, BT_SYMLINK) ? S_IFLNK
+											 : 0;
+}
+
+/* A mode of no type. */
+static void mend_type(struct check_inode *i, uint32_t mode)
+{
+	struct problem_at at = {.ino = i->ino, .x = mode};
+	uint32_t type = type_of_contents(i, &at.s);
+
+	if (type == 0 && fix(i, P_INODE_TYPE, mode, 0))
+		clear(i);
+	i->gone = type == 0 || !chk_fix(i->c, P_INODE_TYPE_KNOWN, &at);
+	if (i->gone)
+		return;
+	i->d->mode = le32_of(type | (mode & 07777));
+	i->dirty = true;
+}
+
 static void check_mode(struct check_inode *i)
 {
 	uint32_t mode = le32_get(i->d->mode);
 
 	if (i->ino == FS_ROOT_INO && (mode & S_IFMT) != S_IFDIR && fix(i, P_ROOT_TYPE, mode, 0)) {
-		mode = S_IFDIR | (mode & 07777);
+		mode = S_IFDIR | 0755; /* what else the mode says can't be believed */
 		i->d->mode = le32_of(mode);
 	}
 	switch (mode & S_IFMT) {
@@ -49,9 +102,7 @@ static void check_mode(struct check_inode *i)
 	case S_IFSOCK:
 		break;
 	default:
-		if (fix(i, P_INODE_TYPE, mode, 0))
-			clear(i);
-		i->gone = true;
+		mend_type(i, mode);
 		return;
 	}
 	if ((mode & ~(uint32_t)(S_IFMT | 07777)) != 0 && fix(i, P_INODE_MODE, mode, 0))
@@ -90,16 +141,17 @@ static void check_flags(struct check_inode *i, uint32_t type)
 	i->d->flags = le32_of(flags);
 }
 
+/* Those of directories and links are judged with their contents. A file that is too large ends with
+ * its last block. */
 static void check_size(struct check_inode *i, uint32_t type)
 {
-	uint64_t size = le64_get(i->d->size), max = 0;
+	uint64_t max = type == S_IFREG ? FS_FILE_SIZE_MAX : 0;
+	uint64_t size = le64_get(i->d->size), end = type == S_IFREG ? i->end * BLOCK_BYTES : 0;
 
-	if (type == S_IFREG)
-		max = FS_FILE_SIZE_MAX;
-	else if (type == S_IFDIR || type == S_IFLNK)
-		return; /* by their contents */
-	if (size > max && fix(i, P_INODE_SIZE, size, max))
-		i->d->size = le64_of(max);
+	if (type == S_IFDIR || type == S_IFLNK || size <= max)
+		return;
+	if (fix(i, P_INODE_SIZE, size, end))
+		i->d->size = le64_of(end);
 }
 
 static bool fork_fits(const struct inode_disk *d, uint32_t type)
@@ -370,8 +422,9 @@ static int check_slot(struct check_inode *i)
 	type = le32_get(i->d->mode) & S_IFMT;
 	check_times(i);
 	check_flags(i, type);
-	check_size(i, type);
 	err = check_contents(i, type);
+	if (err == 0 && !i->gone)
+		check_size(i, type);
 	if (err == 0 && !i->gone)
 		err = check_xattrs(i);
 	if (err == 0 && !i->gone)

@@ -29,6 +29,14 @@ static bool sound_but_counters(const struct super_disk *sb, uint64_t disk_blocks
 	return super_check(&try, SUPER_BLOCK, disk_blocks) == NULL;
 }
 
+/* Sound, but of another version: nothing to repair, and nothing to be put in its place. */
+static bool is_of_other_version(const struct super_disk *sb)
+{
+	return le32_get(sb->head.magic) == BT_SUPER && le32_get(sb->head.crc) == block_crc(sb) &&
+	       memcmp(sb->signature, SUPER_SIGNATURE, sizeof(sb->signature)) == 0 &&
+	       le32_get(sb->version) != FORMAT_VERSION;
+}
+
 static bool take(struct check *c, const uint8_t *page, uint64_t from)
 {
 	memcpy(&c->sb, page, sizeof(c->sb));
@@ -105,6 +113,10 @@ static int find(struct check *c, uint8_t *page)
 		(void)take(c, page, SUPER_BLOCK);
 		return 0;
 	}
+	if (readable && is_of_other_version(sb))
+		return chk_fail(c, -EOPNOTSUPP,
+			"is of version %u, which this program does not know: take a newer one",
+			le32_get(sb->version));
 	if (alt != 0)
 		return try_copy(c, alt, page)
 			       ? 0

@@ -49,6 +49,7 @@ enum problem_code {
 	P_INODE_BLOCK,
 	P_INODE_NUMBER,
 	P_INODE_TYPE,
+	P_INODE_TYPE_KNOWN,
 	P_INODE_MODE,
 	P_INODE_SIZE,
 	P_INODE_TIMES,
@@ -57,6 +58,7 @@ enum problem_code {
 	P_INODE_FORK,
 	P_INODE_FORK_COUNT,
 	P_EXTENT_COUNT,
+	P_EXTENT_FLAGS,
 	P_EXTENT_INVALID,
 	P_EXTENT_ORDER,
 	P_EXTENT_OVERLAP,
@@ -376,6 +378,7 @@ struct check_inode { /* the slot being looked at */
 	bool dirty;
 	bool gone; /* cleared */
 	uint64_t nr_blocks;
+	uint64_t end; /* file block after the last that is mapped */
 };
 
 static inline bool chk_inode_fix(

@@ -160,7 +160,8 @@ static const struct {
 };
 #define NR_DAMAGES (sizeof(damages) / sizeof(damages[0]))
 
-/* Features that nobody knows are refused, with reason: not what is tested here. */
+/* Features that nobody knows are refused, and other versions, with reason: not what is tested here.
+ */
 static void forget_features(uint8_t *b)
 {
 	struct super_disk *sb = (struct super_disk *)b;
@@ -169,6 +170,7 @@ static void forget_features(uint8_t *b)
 	if (le32_get(sb->head.magic) != BT_SUPER || !sealed)
 		return;
 	sb->ro_compat = sb->incompat = le32_of(0);
+	sb->version = le32_of(FORMAT_VERSION);
 	block_seal(sb);
 }
 

@@ -268,7 +268,7 @@ START_TEST(extents_that_overlap_or_lie_are_dropped)
 	seal(l);
 	repaired(NULL);
 	ck_assert(found("extent-overlap"));
-	ck_assert_str_eq(fsck_found.names, "extent-invalid extent-invalid extent-invalid "
+	ck_assert_str_eq(fsck_found.names, "extent-invalid extent-invalid extent-flags "
 					   "extent-overlap inode-blocks blocks-leaked "
 					   "group-free-blocks super-free-blocks ");
 }
@@ -496,9 +496,27 @@ START_TEST(a_field_of_an_inode_is_corrected) /* loop */
 }
 END_TEST
 
-START_TEST(an_inode_without_a_type_is_cleared)
+START_TEST(an_inode_without_a_type_is_what_its_contents_are)
+{
+	const uint64_t ino[] = {world.file, world.frag, world.names, world.dir[3]};
+
+	for (size_t i = 0; i < sizeof(ino) / sizeof(ino[0]); i++) {
+		inode(ino[i])->mode = le32_of(07 << 12 | 0640);
+		seal(inode(ino[i]));
+	}
+	repaired(NULL);
+	ck_assert(found("inode-type-known"));
+	ck_assert(!found("inode-type"));
+	ck_assert_uint_eq(le32_get(inode(world.file)->mode), S_IFREG | 0640);
+	ck_assert_uint_eq(le32_get(inode(world.names)->mode), S_IFDIR | 0640);
+	all_names_are_there();
+}
+END_TEST
+
+START_TEST(an_inode_without_type_and_contents_is_cleared)
 {
 	inode(world.file)->mode = le32_of(0);
+	inode(world.file)->fork_format = FORK_NONE;
 	seal(inode(world.file));
 	repaired(NULL);
 	ck_assert(found("inode-type"));
@@ -988,7 +1006,7 @@ START_TEST(preen_stops_at_what_is_not)
 	damage_twice();
 	ck_assert_int_eq(fsck_run(dev, FSCK_PREEN, &fsck_found, &result), 0);
 	ck_assert(result.needs_hand);
-	ck_assert_str_eq(fsck_found.names, "inode-type ");
+	ck_assert_str_eq(fsck_found.names, "inode-type-known ");
 	ck_assert_uint_eq(result.nr_left, 1);
 }
 END_TEST
@@ -1174,7 +1192,8 @@ static void add_contents(TCase *tc)
 	tcase_add_test(tc, a_lost_leaf_of_a_file_is_a_hole);
 	tcase_add_test(tc, extents_that_overlap_or_lie_are_dropped);
 	tcase_add_loop_test(tc, a_field_of_an_inode_is_corrected, 0, 12);
-	tcase_add_test(tc, an_inode_without_a_type_is_cleared);
+	tcase_add_test(tc, an_inode_without_a_type_is_what_its_contents_are);
+	tcase_add_test(tc, an_inode_without_type_and_contents_is_cleared);
 	tcase_add_loop_test(tc, inodes_past_those_that_count_as_initialised_are_found, 0, 2);
 	tcase_add_test(tc, an_attribute_that_breaks_the_format_takes_only_what_follows);
 	tcase_add_test(tc, a_list_of_attributes_that_goes_in_a_circle_ends);
