@@ -224,7 +224,8 @@ static int vu_finalize_features(struct virtio_device *vdev)
 	const uint64_t device_bits = (1ULL << VIRTIO_RING_F_INDIRECT_DESC) - 1;
 	int err;
 
-	vdev->features &= device_bits | vq_known_features();
+	/* Rings are split here: what a packed one begins with is told in another way. */
+	vdev->features &= device_bits | (vq_known_features() & ~(1ULL << VIRTIO_F_RING_PACKED));
 	if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1))
 		return virtio_fail(vdev, -EPROTO, "the back-end does not offer VERSION_1");
 	pthread_mutex_lock(&vu->lock);

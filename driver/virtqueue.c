@@ -1,4 +1,4 @@
-/* virtqueue.c - the split virtqueue (virtio 1.2, 2.7).
+/* virtqueue.c - virtqueues, and the split ring (virtio 1.2, 2.7); the packed one is in vq_packed.c.
  *
  * Invariants
  *  1. Ring memory is touched through hw.h's dma_load*() and dma_store*() only, and never read back
@@ -14,11 +14,10 @@
 #include <string.h>
 #include <syslog.h>
 #include "virtqueue.h"
+#include "vq_packed.h"
+#include "vq_tables.h"
 
-#define TABLE_DESCS 128U  /* in an indirect table: 2 KiB */
-#define TABLES_MAX  1024U /* so that all tables fit one contiguous allocation */
-#define NO_TABLE    0xffffU
-#define LINE_BYTES  64U
+#define LINE_BYTES 64U
 
 struct entry {       /* of a descriptor in the ring */
 	void *token; /* first of a request: not NULL; else NULL */
@@ -39,26 +38,23 @@ struct vq_ring {
 	uint16_t used_idx;  /* next to take */
 	uint16_t used_seen; /* the device's, as of the last look */
 	uint16_t free_head, nr_free;
-	uint16_t nr_tables, nr_free_tables;
 
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
 	le16 *used_event, *avail_event;
 	struct entry *entry;
-	struct vring_desc *tables; /* NULL without INDIRECT_DESC */
-	uint64_t tables_addr;
-	uint16_t *free_table; /* a stack */
+	struct vq_tables tables; /* with INDIRECT_DESC */
 
 	void *mem;
-	size_t mem_bytes, tables_bytes;
+	size_t mem_bytes;
 	struct vq_addresses addr;
 };
 
 uint64_t vq_known_features(void)
 {
 	uint64_t known = 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |
-			 1ULL << VIRTIO_F_VERSION_1;
+			 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_F_RING_PACKED;
 
 #if defined(__x86_64__) || defined(__i386__)
 	known |= 1ULL << VIRTIO_F_ORDER_PLATFORM; /* here hw.h's barriers hold for devices too */
@@ -98,24 +94,6 @@ static int alloc_ring(struct vq_ring *r, uint16_t size)
 	return r->addr.desc == UINT64_MAX || contig < bytes ? -EFAULT : 0;
 }
 
-static int alloc_tables(struct vq_ring *r)
-{
-	uint16_t nr = r->size < TABLES_MAX ? r->size : TABLES_MAX;
-	size_t bytes = (size_t)nr * TABLE_DESCS * sizeof(struct vring_desc);
-	size_t contig;
-
-	r->free_table = calloc(nr, sizeof(*r->free_table));
-	if (r->free_table == NULL)
-		return -ENOMEM;
-	r->tables = r->hw->ops->dma_alloc(r->hw, bytes);
-	if (r->tables == NULL)
-		return -ENOMEM;
-	r->tables_bytes = bytes;
-	r->tables_addr = r->hw->ops->dma_addr(r->hw, r->tables, &contig);
-	r->nr_tables = nr;
-	return r->tables_addr == UINT64_MAX || contig < bytes ? -EFAULT : 0;
-}
-
 static int alloc_entries(struct vq_ring *r)
 {
 	r->entry = calloc(r->size, sizeof(*r->entry));
@@ -126,9 +104,7 @@ static void free_ring(struct vq_ring *r, bool leak)
 {
 	if (r->mem != NULL && !leak)
 		r->hw->ops->dma_free(r->hw, r->mem, r->mem_bytes);
-	if (r->tables != NULL && !leak)
-		r->hw->ops->dma_free(r->hw, r->tables, r->tables_bytes);
-	free(r->free_table);
+	vq_tables_destroy(&r->tables, leak);
 	free(r->entry);
 	free(r);
 }
@@ -151,9 +127,7 @@ static void start_ring(struct vq_ring *r)
 		r->entry[i] = (struct entry){.next = i + 1};
 	r->free_head = 0;
 	r->nr_free = r->size;
-	for (uint16_t i = 0; i < r->nr_tables; i++)
-		r->free_table[i] = (uint16_t)(r->nr_tables - 1 - i);
-	r->nr_free_tables = r->nr_tables;
+	vq_tables_reset(&r->tables);
 	r->cb_enabled = false;
 	quench(r);
 }
@@ -173,7 +147,7 @@ static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring
 	if (err == 0)
 		err = alloc_ring(r, size);
 	if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))
-		err = alloc_tables(r);
+		err = vq_tables_create(&r->tables, r->hw, size);
 	if (err < 0) {
 		free_ring(r, false);
 		return err;
@@ -197,7 +171,10 @@ int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 	vq->size = size;
 	vq->callback = info->callback;
 	(void)snprintf(vq->name, sizeof(vq->name), "%s", info->name);
-	err = create_ring(vdev, size, &vq->ring);
+	if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))
+		err = vqp_create(vdev, size, &vq->packed);
+	else
+		err = create_ring(vdev, size, &vq->ring);
 	if (err < 0) {
 		free(vq);
 		return err;
@@ -208,40 +185,51 @@ int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 
 void vq_reset(struct virtqueue *vq)
 {
-	memset(vq->ring->mem, 0, vq->ring->mem_bytes);
 	vq->broken = false;
+	if (vq->packed != NULL) {
+		vqp_reset(vq->packed);
+		return;
+	}
+	memset(vq->ring->mem, 0, vq->ring->mem_bytes);
 	start_ring(vq->ring);
 }
 
 void vq_destroy(struct virtqueue *vq, bool leak)
 {
-	free_ring(vq->ring, leak);
+	if (vq->packed != NULL)
+		vqp_destroy(vq->packed, leak);
+	else
+		free_ring(vq->ring, leak);
 	free(vq);
 }
 
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out)
 {
-	*out = vq->ring->addr;
+	*out = vq->packed != NULL ? vqp_addresses(vq->packed) : vq->ring->addr;
 }
 
 unsigned vq_max_segs(const struct virtqueue *vq)
 {
-	if (vq->ring->tables == NULL || vq->size < TABLE_DESCS)
+	if (vq->packed != NULL)
+		return vqp_max_segs(vq->packed);
+	if (vq->ring->tables.mem == NULL || vq->size < VQ_TABLE_DESCS)
 		return vq->size; /* 2.7.5.3.1: no list longer than the queue, indirect or not */
-	return TABLE_DESCS;
+	return VQ_TABLE_DESCS;
 }
 
 /* A table costs the device one more look-up, but only one entry of the ring: for when the ring
  * fills up. */
 static bool use_table(const struct vq_ring *r, unsigned nr)
 {
-	return nr > 1 && r->nr_free_tables > 0 && r->nr_free < nr + r->size / 2U;
+	return nr > 1 && r->tables.nr_free > 0 && r->nr_free < nr + r->size / 2U;
 }
 
 bool vq_has_room(const struct virtqueue *vq, unsigned nr_segs)
 {
 	const struct vq_ring *r = vq->ring;
 
+	if (vq->packed != NULL)
+		return vqp_has_room(vq->packed, nr_segs);
 	return r->nr_free >= (use_table(r, nr_segs) ? 1U : nr_segs);
 }
 
@@ -276,10 +264,10 @@ static void put_direct(struct vq_ring *r, const struct vq_seg *seg, unsigned nr_
 static uint16_t put_indirect(
 	struct vq_ring *r, const struct vq_seg *seg, unsigned nr_out, unsigned nr)
 {
-	uint16_t number = r->free_table[--r->nr_free_tables];
-	struct vring_desc *table = &r->tables[(size_t)number * TABLE_DESCS];
+	uint16_t number = r->tables.free[--r->tables.nr_free];
+	struct vring_desc *table = vq_table(&r->tables, number);
 	const struct vq_seg whole = {
-		.addr = r->tables_addr + (uint64_t)number * TABLE_DESCS * sizeof(*table),
+		.addr = vq_table_addr(&r->tables, number),
 		.bytes = nr * (uint32_t)sizeof(*table),
 	};
 	uint16_t at = r->free_head;
@@ -306,9 +294,12 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 {
 	struct vq_ring *r = vq->ring;
 	unsigned nr = nr_out + nr_in;
-	uint16_t head = r->free_head;
 	struct entry *e;
+	uint16_t head;
 
+	if (vq->packed != NULL)
+		return vqp_add(vq->packed, seg, nr_out, nr_in, token);
+	head = r->free_head;
 	assert(nr > 0 && nr <= vq_max_segs(vq) && token != NULL);
 	if (!vq_has_room(vq, nr))
 		return -ENOSPC;
@@ -318,7 +309,7 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 		e->nr_desc = 1;
 	} else {
 		put_direct(r, seg, nr_out, nr);
-		e->table = NO_TABLE;
+		e->table = VQ_NO_TABLE;
 		e->nr_desc = (uint16_t)nr;
 	}
 	e->token = token;
@@ -332,14 +323,20 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 
 unsigned vq_nr_unkicked(const struct virtqueue *vq)
 {
+	if (vq->packed != NULL)
+		return vqp_nr_unkicked(vq->packed);
 	return (uint16_t)(vq->ring->avail_idx - vq->ring->shown_idx);
 }
 
 bool vq_kick_prepare(struct virtqueue *vq)
 {
 	struct vq_ring *r = vq->ring;
-	uint16_t old = r->shown_idx, new = r->avail_idx;
+	uint16_t old, new;
 
+	if (vq->packed != NULL)
+		return !vq->broken && vqp_kick_prepare(vq->packed);
+	old = r->shown_idx;
+	new = r->avail_idx;
 	if (old == new || vq->broken)
 		return false;
 	/* Descriptors and ring slots before idx (2.7.13.3.1); the device reads idx first, then
@@ -363,7 +360,7 @@ void vq_notify(struct virtqueue *vq)
 	vq->vdev->config->notify(vq);
 }
 
-static void break_vq(struct virtqueue *vq, const char *what, unsigned value)
+void vq_break(struct virtqueue *vq, const char *what, unsigned value)
 {
 	vq->broken = true;
 	syslog(LOG_ERR, "%s: %s: the device broke the virtqueue's rules: %s %u", vq->vdev->name,
@@ -379,7 +376,7 @@ static bool look_at_used(struct virtqueue *vq)
 	if (idx == r->used_idx)
 		return false;
 	if ((uint16_t)(idx - r->used_idx) > (uint16_t)(r->shown_idx - r->used_idx)) {
-		break_vq(vq, "more requests used than it was given, used index", idx);
+		vq_break(vq, "more requests used than it was given, used index", idx);
 		return false;
 	}
 	/* idx before the entries and the data (2.7.14); the device stores them, then idx. */
@@ -406,8 +403,8 @@ static void *reclaim(struct vq_ring *r, uint16_t head)
 	r->entry[last].next = r->free_head;
 	r->free_head = head;
 	r->nr_free += e->nr_desc;
-	if (e->table != NO_TABLE)
-		r->free_table[r->nr_free_tables++] = e->table;
+	if (e->table != VQ_NO_TABLE)
+		r->tables.free[r->tables.nr_free++] = e->table;
 	e->token = NULL;
 	return token;
 }
@@ -418,18 +415,20 @@ void *vq_get_buf(struct virtqueue *vq)
 	const struct vring_used_elem *elem;
 	uint32_t id, bytes;
 
+	if (vq->packed != NULL)
+		return vq->broken ? NULL : vqp_get_buf(vq);
 	if (vq->broken || (r->used_idx == r->used_seen && !look_at_used(vq)))
 		return NULL;
 	elem = &r->used->ring[r->used_idx & r->mask];
 	id = dma_load32(r->hw, &elem->id);
 	bytes = dma_load32(r->hw, &elem->len);
 	if (!is_with_device(r, id)) {
-		break_vq(vq, "it does not have the request that it returns, id", id);
+		vq_break(vq, "it does not have the request that it returns, id", id);
 		return NULL;
 	}
 	/* Too few bytes say nothing (2.7.8.3), too many can't be. */
 	if (bytes > r->entry[id].in_bytes) {
-		break_vq(vq, "it wrote past the request's buffers, bytes", bytes);
+		vq_break(vq, "it wrote past the request's buffers, bytes", bytes);
 		return NULL;
 	}
 	r->used_idx++;
@@ -438,6 +437,10 @@ void *vq_get_buf(struct virtqueue *vq)
 
 void vq_disable_cb(struct virtqueue *vq)
 {
+	if (vq->packed != NULL) {
+		vqp_disable_cb(vq->packed);
+		return;
+	}
 	if (!vq->ring->cb_enabled)
 		return;
 	vq->ring->cb_enabled = false;
@@ -448,6 +451,8 @@ bool vq_enable_cb(struct virtqueue *vq)
 {
 	struct vq_ring *r = vq->ring;
 
+	if (vq->packed != NULL)
+		return vqp_enable_cb(vq->packed) || vq->broken;
 	r->cb_enabled = true;
 	if (r->event_idx)
 		dma_store16(r->hw, r->used_event, r->used_idx);

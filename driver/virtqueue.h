@@ -1,8 +1,9 @@
 /* virtqueue.h - one virtqueue: requests as lists of buffers go in, tokens come out when the device
  * has used them.
  *
- * Nothing here names a ring's layout, so that a packed ring can stand behind the same calls. Today:
- * the split ring of virtio 1.2, 2.7, with indirect descriptors and event index when negotiated.
+ * Nothing here names a ring's layout: behind these calls stands the packed ring of virtio 1.2, 2.8,
+ * when it is negotiated, else the split one of 2.7; both with indirect descriptors and event index
+ * when those are.
  *
  * Addresses are the device's. Threads: one at a time per queue, but for vq_interrupt(). */
 #ifndef VBLKFS_VIRTQUEUE_H
@@ -14,7 +15,8 @@ struct vq_seg {
 	uint32_t bytes; /* not 0 */
 };
 
-struct vq_ring; /* the layout's own */
+struct vq_ring; /* the layouts' own */
+struct vq_packed;
 
 struct virtqueue {
 	struct virtio_device *vdev;
@@ -24,8 +26,9 @@ struct virtqueue {
 	void (*callback)(struct virtqueue *vq);
 	uint64_t notify_addr; /* the transport's, these two */
 	uint16_t notify_data;
-	bool broken; /* the device broke the ring's rules: nothing more comes out */
-	struct vq_ring *ring;
+	bool broken;              /* the device broke the ring's rules: nothing more comes out */
+	struct vq_ring *ring;     /* one of the two is NULL */
+	struct vq_packed *packed; /* by this one the layout is told */
 };
 
 struct vq_addresses { /* for the transport */
@@ -56,6 +59,9 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 bool vq_kick_prepare(struct virtqueue *vq);
 unsigned vq_nr_unkicked(const struct virtqueue *vq);
 void vq_notify(struct virtqueue *vq);
+
+/* By the layouts: the device broke the ring's rules. */
+void vq_break(struct virtqueue *vq, const char *what, unsigned value);
 
 /* The next token that the device has done with; NULL: none now, or broken. */
 void *vq_get_buf(struct virtqueue *vq);

@@ -66,6 +66,24 @@ struct vring_used { /* then le16 avail_event, when EVENT_IDX */
 };
 #define VRING_MAX_SIZE 32768U
 
+/* 2.8 packed ring: descriptor, of the ring and of an indirect table */
+#define VRING_PACKED_DESC_F_AVAIL 0x80
+#define VRING_PACKED_DESC_F_USED  0x8000
+struct vring_packed_desc {
+	le64 addr; /* physical */
+	le32 len;  /* bytes */
+	le16 id;   /* of the buffer */
+	le16 flags;
+};
+static_assert(sizeof(struct vring_packed_desc) == 16, "virtio 1.2, 2.8.13");
+
+/* 2.8.14 event suppression, as one word: offset 0-14, wrap counter 15, flags 16-17 */
+#define VRING_PACKED_EVENT_WRAP         0x8000U
+#define VRING_PACKED_EVENT_FLAGS_SHIFT  16
+#define VRING_PACKED_EVENT_FLAG_ENABLE  0U
+#define VRING_PACKED_EVENT_FLAG_DISABLE 1U
+#define VRING_PACKED_EVENT_FLAG_DESC    2U
+
 /* 4.1.4 PCI vendor capabilities */
 #define VIRTIO_PCI_CAP_COMMON_CFG 1
 #define VIRTIO_PCI_CAP_NOTIFY_CFG 2

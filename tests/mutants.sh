@@ -5,26 +5,26 @@
 # colon, the test case that has to notice; the file of driver/; and a sed script that breaks it. With PATTERN only those whose id
 # matches it. Exit 1 if one survives, or no longer applies. Not part of make check: it takes minutes.
 #
-# Every rule of virtio 1.2 for a modern PCI block device with split rings has a mutant here, but for those that
+# Every rule of virtio 1.2 for a modern PCI block device has a mutant here, but for those that
 # this driver has no part in:
 #
 #	section			rules			why
 #	2.6.1, 4.1.4.3.2	VQ2 VQ3 PC13		no queue is ever reset alone: RING_RESET is not accepted (RF7)
 #	2.9			NT2			NOTIFICATION_DATA is not accepted (RF7)
 #	2.7.5.2, 2.7.9		SP8 SP9			IN_ORDER is not accepted (RF7)
-#	2.8, 6.1		RF3			RING_PACKED is not accepted
+#	2.8.8, 2.8.16		PK12 PK13		NOTIFICATION_DATA and IN_ORDER are not accepted (RF7)
 #	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
 #	5.2.6			BO11			LIFETIME is not accepted, GET_LIFETIME never sent
 set -u
-absent=(VQ2 VQ3 PC13 NT2 SP8 SP9 RF3 IN5 PC17 PC20 BO11)
+absent=(VQ2 VQ3 PC13 NT2 SP8 SP9 PK12 PK13 IN5 PC17 PC20 BO11)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 survivors=0 killed=0
 
 rules() {
-	printf '%s\n' ST{1..4} FE{1..4} RS1 CF{1..4} IN{1..5} CL{1,2} VQ{1..4} NT{1..4} SP{1..19} PC{1..23} \
+	printf '%s\n' ST{1..4} FE{1..4} RS1 CF{1..4} IN{1..5} CL{1,2} VQ{1..4} NT{1..4} SP{1..19} PK{1..13} PC{1..23} \
 		BI{1..6} BO{1..18} RF{1..7}
 }
 forgotten=$(rules | grep -vxF -f <(sed -n 's/^mutant \([A-Z]*[0-9]*\) .*/\1/p' "$0"; printf '%s\n' "${absent[@]}") | paste -sd ' ')
@@ -87,7 +87,8 @@ mutant CL1 virtqueue virtqueue.c '/^static void put_direct/,/^}/s/r->free_head =
 mutant CL2 virtio_blk:changes virtio_blk.c '/^static void vblk_remove/,/^}/s/(void)virtio_reset_device(vdev);//'
 
 # Queues and notifications
-mutant VQ1 virtio_pci virtqueue.c 's/1ULL << VIRTIO_F_VERSION_1;/1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_F_RING_PACKED;/'
+mutant VQ1 virtqueue:split virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (true)/'
+mutant VQ1 virtqueue:packed virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (false)/'
 mutant VQ4 virtio_pci virtio_pci.c '/write_common64(vpci, COMMON(queue_driver_lo), addr.driver);/d'
 mutant NT1 virtio_pci virtio_pci.c '/^static void handle_interrupt/,/^}/s/virtio_config_changed(&vpci->vdev);/{ virtio_config_changed(\&vpci->vdev); return; }/'
 mutant NT3 virtio_pci virtio_pci.c '/vq->notify_data = read16/d'
@@ -100,7 +101,7 @@ mutant SP2 virtqueue virtio_pci.c '/^static uint16_t choose_size/,/^}/s/^	return
 mutant SP3 virtqueue virtqueue.c 's/(i >= nr_out ? VRING_DESC_F_WRITE : 0)/(i < nr_out ? VRING_DESC_F_WRITE : 0)/'
 mutant SP4 virtio_blk:requests vblk_part.c 's/last->addr + last->bytes == addr/false/'
 mutant SP5 virtqueue virtqueue.c '/^static void put_direct/,/^}/s/i + 1 < nr ? next : 0/i + 1 < nr ? r->free_head : 0/'
-mutant SP6 virtqueue virtqueue.c 's/if (vq->ring->tables == NULL || vq->size < TABLE_DESCS)/if (vq->ring->tables == NULL)/'
+mutant SP6 virtqueue virtqueue.c 's/if (vq->ring->tables.mem == NULL || vq->size < VQ_TABLE_DESCS)/if (vq->ring->tables.mem == NULL)/'
 mutant SP7 virtqueue virtqueue.c 's/if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))/if (err == 0)/'
 mutant SP7 virtqueue virtqueue.c 's/&whole, VRING_DESC_F_INDIRECT, 0)/\&whole, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 0)/'
 mutant SP7 virtqueue virtqueue.c '/^static uint16_t put_indirect/,/^}/s/desc_flags(i, nr_out, nr)/VRING_DESC_F_INDIRECT | desc_flags(i, nr_out, nr)/'
@@ -122,6 +123,36 @@ mutant SP18 virtio_blk:rings virtqueue.c 's/dma_rmb(r->hw);//'
 mutant SP19 virtqueue virtqueue.c '/^bool vq_enable_cb/,/^}/s/dma_mb(r->hw);//'
 mutant SP19 virtqueue virtqueue.c '/^bool vq_enable_cb/,/^}/s/return vq->broken ||.*/return vq->broken;/'
 mutant SP19 virtio_blk:rings virtqueue.c '/^bool vq_enable_cb/,/^}/s/dma_mb(r->hw);//'
+
+# Packed ring
+mutant PK1 virtqueue:packed vq_packed.c 's/p->addr.driver = p->addr.desc + driver_at;/p->addr.driver = p->addr.desc + driver_at + 2;/'
+mutant PK1 virtqueue:packed vq_packed.c 's/^	set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);$/&\n	p->desc[1].flags = le16_of(1);/'
+mutant PK2 virtqueue:packed virtio_pci.c '/^static void enable_queue/,/^}/s/COMMON(queue_size), vq->size)/COMMON(queue_size), 0)/'
+mutant PK3 virtqueue:packed vq_packed.c 's/p->avail_wrap = p->used_wrap = true;/p->avail_wrap = p->used_wrap = false;/'
+mutant PK3 virtqueue:packed vq_packed.c 's/p->avail_wrap = !p->avail_wrap;/;/'
+mutant PK3 virtqueue:packed vq_packed.c 's/p->used_wrap = !p->used_wrap;/;/'
+mutant PK3 virtqueue:packed vq_packed.c 's/return avail == used \&\& used == p->used_wrap;/return avail == used;/'
+mutant PK4 virtqueue:packed vq_packed.c '/^bool vqp_has_room/,/^}/s/return .*/return true;/'
+mutant PK5 virtqueue:packed vq_packed.c 's/if (p->unshown_descs == 0) {/if (false) {/'
+mutant PK5 virtqueue:packed vq_packed.c 's/^	flags |= lap_flags(p);/	flags |= VRING_PACKED_DESC_F_AVAIL;/'
+mutant PK6 virtqueue:packed vq_packed.c 's/if (p->tables.mem == NULL || p->size < VQ_TABLE_DESCS)/if (p->tables.mem == NULL)/'
+mutant PK6 virtqueue:packed vq_packed.c 's/i >= nr_out ? VRING_DESC_F_WRITE : 0/i < nr_out ? VRING_DESC_F_WRITE : 0/'
+mutant PK7 virtqueue:packed vq_packed.c 's/dma_store16(p->hw, \&d->id, id);/dma_store16(p->hw, \&d->id, 0);/'
+mutant PK7 virtqueue:packed vq_packed.c 's/p->next_used = (uint16_t)(p->next_used + e->nr_desc);/p->next_used++;/'
+mutant PK8 virtqueue:packed vq_packed.c 's/if (err == 0 \&\& virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))/if (err == 0)/'
+mutant PK8 virtqueue:packed vq_packed.c 's/i >= nr_out ? VRING_DESC_F_WRITE : 0);$/VRING_DESC_F_NEXT | (i >= nr_out ? VRING_DESC_F_WRITE : 0));/'
+mutant PK9 virtqueue:packed vq_packed.c '/^bool vqp_kick_prepare/,/^}/s/dma_wmb(p->hw);//'
+mutant PK9 virtqueue:packed vq_packed.c '/^bool vqp_kick_prepare/,/^}/s/dma_mb(p->hw);//'
+mutant PK9 virtqueue:packed vq_packed.c 's/dma_rmb(p->hw);//'
+mutant PK9 virtqueue:packed vq_packed.c '/^bool vqp_enable_cb/,/^}/s/dma_mb(p->hw);//'
+mutant PK10 hostile:packed vq_packed.c 's/(flags & VRING_DESC_F_WRITE) != 0 \&\& bytes > /false \&\& bytes > /'
+mutant PK11 virtqueue:packed vq_packed.c '/^bool vqp_enable_cb/,/^}/s/if (p->event_idx)/if (true)/'
+mutant PK11 virtqueue:packed vq_packed.c '/^static bool wants_kick/,/^}/s/event = (uint16_t)(event - p->size);.*/;/'
+mutant PK11 virtqueue:packed vq_packed.c 's/return flags != VRING_PACKED_EVENT_FLAG_DISABLE;/return true;/'
+mutant PK11 virtqueue:packed vq_packed.c '/^void vqp_disable_cb/,/^}/s/set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);//'
+mutant RF3 virtio_pci virtqueue.c 's/ | 1ULL << VIRTIO_F_RING_PACKED;/;/'
+mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/id < p->size \&\&//'
+mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/p->entry\[id\].token != NULL/true/'
 
 # PCI transport
 mutant PC1 virtio_pci virtio_pci.c 's/ids->device == VIRTIO_PCI_DEVICE_BLK_OLD/false/'
@@ -161,7 +192,7 @@ mutant PC23 virtio_pci virtio_pci.c 's/if (vpci->at.common.bytes == 0 || vpci->a
 mutant MSIX virtio_pci virtio_pci.c 's/err = disable_msix(vpci->vdev.hw, vpci->at.msix);//'
 mutant ISR0 virtio_pci virtio_pci.c 's/(void)read8(vpci, &vpci->at.isr, 0);//'
 mutant MASTER virtio_pci virtio_pci.c 's/err = hw->ops->bus_master(hw, true);/err = 0;/'
-mutant RF1 virtio_pci virtqueue.c 's/1ULL << VIRTIO_F_VERSION_1;/0;/'
+mutant RF1 virtio_pci virtqueue.c 's/1ULL << VIRTIO_F_VERSION_1 |/0 |/'
 mutant RF2 virtio_pci virtio_pci.c 's/ && vdev->hw->iommu_translates/ \&\& false/'
 mutant RF2 virtio_pci virtio_pci.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM//'
 mutant RF4 virtio_pci virtqueue.c '/known |= 1ULL << VIRTIO_F_ORDER_PLATFORM;/d'

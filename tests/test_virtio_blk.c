@@ -57,6 +57,12 @@ static void setup(void)
 	rig_init(&r);
 }
 
+static void setup_packed(void)
+{
+	setup();
+	r.cfg.features[0] |= BIT(VIRTIO_F_RING_PACKED);
+}
+
 static void teardown(void)
 {
 	rig_end(&r);
@@ -1492,11 +1498,11 @@ START_TEST(ring_too_small_for_a_request_is_refused)
 }
 END_TEST
 
-static TCase *begin(Suite *suite, const char *name)
+static TCase *begin(Suite *suite, const char *name, SFun set_up)
 {
 	TCase *tc = tcase_create(name);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, set_up, teardown);
 	tcase_set_timeout(tc, 30);
 	suite_add_tcase(suite, tc);
 	return tc;
@@ -1586,10 +1592,13 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	add_configuration(begin(suite, "configuration"));
-	add_requests(begin(suite, "requests"));
-	add_rings(begin(suite, "rings"));
-	add_changes(begin(suite, "changes"));
+	add_configuration(begin(suite, "configuration", setup));
+	add_requests(begin(suite, "requests", setup));
+	add_rings(begin(suite, "rings", setup));
+	add_changes(begin(suite, "changes", setup));
+	add_requests(begin(suite, "packed requests", setup_packed));
+	add_rings(begin(suite, "packed rings", setup_packed));
+	add_changes(begin(suite, "packed changes", setup_packed));
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -41,8 +41,18 @@ test_a_queue_cut_to_16_without_indirect_descriptors() {
 	exercise "$(at 9)" -o queue-size=16
 }
 
-test_packed_rings_offered_falls_back_to_split() {
+test_packed_rings() {
 	exercise "$(at 5)"
+	exercise "$(at 5)" -o queue-size=4
+}
+
+test_packed_rings_are_what_the_device_gets() {
+	vblkctl bind "$(at 5)"
+	mkfs.vblkfs -q -f "$(at 5)"
+	mount -t fuse.vblkfs "$(at 5)" $MNT
+	vblkctl info $MNT >/run/info
+	grep -qiE 'ring_packed' /run/info || fail "not among the features: $(cat /run/info)"
+	umount $MNT
 }
 
 test_without_a_write_cache() {

@@ -71,6 +71,20 @@ static void read_table(struct m_queue *q, struct m_req *req)
 	} while (!req->bad && (flags & VRING_DESC_F_NEXT) != 0);
 }
 
+static void read_packed_table(struct m_queue *q, struct m_req *req)
+{
+	if (mdma_unfenced(q->m, req->table, req->table_bytes))
+		bad(q, req, "PK9: the indirect table is not ordered before the head's flags");
+	for (uint32_t i = 0; i < req->table_bytes / 16 && !req->bad; i++) {
+		uint16_t flags =
+			m_load16(q->m, &((struct vring_packed_desc *)&req->table[i])->flags);
+
+		if ((flags & ~VRING_DESC_F_WRITE) != 0)
+			bad(q, req, "PK8: another flag than WRITE in an indirect table");
+		add_seg(q, req, &req->table[i], flags);
+	}
+}
+
 static void read_indirect(
 	struct m_queue *q, struct m_req *req, const struct vring_desc *d, uint16_t flags)
 {
@@ -87,7 +101,9 @@ static void read_indirect(
 	req->table = mdma_host(q->m, addr, req->table_bytes);
 	if (req->table == NULL || addr % 16 != 0)
 		bad(q, req, "SP7: the indirect table is not in DMA memory, or misaligned");
-	if (!req->bad)
+	if (!req->bad && q->is_packed)
+		read_packed_table(q, req);
+	else if (!req->bad)
 		read_table(q, req);
 }
 
@@ -127,7 +143,8 @@ uint64_t mchain_desc_hash(const struct m_queue *q, const struct m_req *req)
 {
 	uint64_t h = 0;
 
-	for (unsigned i = 0; i < req->nr_chain; i++)
+	/* A packed ring's the device itself writes over, when requests end in another order. */
+	for (unsigned i = 0; i < req->nr_chain && !q->is_packed; i++)
 		h = XXH64(&q->desc[req->chain[i]], sizeof(struct vring_desc), h);
 	return req->table == NULL ? h : XXH64(req->table, req->table_bytes, h);
 }
@@ -139,6 +156,56 @@ uint64_t mchain_data_hash(const struct m_req *req)
 	for (unsigned i = 0; i < req->nr_segs; i++)
 		h = XXH64(req->seg[i].host, req->seg[i].bytes, h);
 	return h;
+}
+
+/* The descriptors from q->pshadow on, which moves past them. */
+static void read_packed_chain(struct m_queue *q, struct m_req *req)
+{
+	const uint16_t lap = VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED;
+	uint16_t flags;
+
+	do {
+		uint16_t at = q->pshadow & 0x7fff;
+		const struct vring_packed_desc *d = &q->pdesc[at];
+		uint16_t mark =
+			q->pshadow & 0x8000 ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+
+		if (req->nr_chain == q->size) {
+			bad(q, req, "PK6: the list is longer than the queue");
+			return;
+		}
+		flags = le16_get(d->flags); /* the head's is just being stored */
+		if (mdma_unfenced(q->m, d, sizeof(*d) - (req->nr_chain == 0 ? 2 : 0)))
+			bad(q, req, "PK9 PK5: a descriptor is not ordered before the head's flags");
+		if ((flags & lap) != mark)
+			bad(q, req, "PK5: wrong lap in a descriptor of the list");
+		if ((flags & ~(lap | VRING_DESC_F_NEXT | VRING_DESC_F_WRITE |
+				     VRING_DESC_F_INDIRECT)) != 0)
+			bad(q, req, "SP7: an unknown descriptor flag");
+		add_chain(req, at);
+		q->pshadow = (uint16_t)(at + 1 == q->size ? (q->pshadow & 0x8000) ^ 0x8000
+							  : q->pshadow + 1);
+		req->pub.head = le16_get(d->id);
+		if ((flags & VRING_DESC_F_INDIRECT) != 0) {
+			if (req->nr_chain > 1)
+				bad(q, req, "PK8: an indirect table inside a list");
+			read_indirect(q, req, (const struct vring_desc *)d, flags);
+			return;
+		}
+		add_seg(q, req, (const struct vring_desc *)d, flags);
+	} while (!req->bad && (flags & VRING_DESC_F_NEXT) != 0);
+}
+
+static void check_id(struct m_queue *q, struct m_req *req)
+{
+	const struct m_req *other;
+
+	if (req->pub.head >= q->size)
+		bad(q, req, "PK7: a buffer id past the queue's size");
+	DL_FOREACH (q->reqs, other) {
+		if (other != req && other->pub.head == req->pub.head)
+			bad(q, req, "PK7: the buffer id of another request in flight");
+	}
 }
 
 static void check_chain(struct m_queue *q, struct m_req *req)
@@ -174,6 +241,24 @@ void mchain_expose(struct m_queue *q, uint16_t idx)
 		mblk_parse(q->m, req);
 	req->desc_hash = mchain_desc_hash(q, req);
 	req->data_hash = mchain_data_hash(req);
+}
+
+struct m_req *mchain_expose_packed(struct m_queue *q)
+{
+	struct m_req *req = calloc(1, sizeof(*req));
+
+	DL_APPEND(q->reqs, req);
+	req->pub.queue = q->index;
+	read_packed_chain(q, req);
+	req->pub.used_id = req->pub.head;
+	check_id(q, req);
+	if (!req->bad)
+		check_chain(q, req);
+	if (!req->bad)
+		mblk_parse(q->m, req);
+	req->desc_hash = mchain_desc_hash(q, req);
+	req->data_hash = mchain_data_hash(req);
+	return req;
 }
 
 void mchain_free(struct m_req *req)

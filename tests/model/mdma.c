@@ -288,7 +288,7 @@ uint64_t mdma_load(struct hw *hw, const void *p, int bytes)
 	if (is_legal(m, p, bytes)) {
 		mring_driver_loads(m, p);
 		val = load_plain(p, bytes);
-		if (!mring_is_sync(m, p) && stale_value(m, p, bytes, &old)) {
+		if (!mring_is_sync(m, p, false) && stale_value(m, p, bytes, &old)) {
 			m_violation(m, "SP18: data is read with no read barrier after the index");
 			val = old;
 		}
@@ -307,7 +307,7 @@ static void arrive(struct model *m, bool only_data)
 	for (size_t i = 0; i < m->nr_pending; i++) {
 		struct m_pending *pend = &m->pending[i];
 
-		if (only_data && mring_is_sync(m, pend->p))
+		if (only_data && mring_is_sync(m, pend->p, true))
 			m->pending[kept++] = *pend;
 	}
 	m->nr_pending = kept;

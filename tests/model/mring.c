@@ -1,4 +1,5 @@
-/* mring.c - the model's split virtqueues: what the driver exposes is checked when avail.idx is
+/* mring.c - the model's virtqueues. Here are those with a split ring, and what both kinds have in
+ * common; mpacked.c has what differs. Split: what the driver exposes is checked when avail.idx is
  * stored, watched while the device owns it, and given back through the used ring.
  *
  * Invariants
@@ -73,6 +74,10 @@ int mring_enable(struct m_queue *q)
 {
 	size_t desc_bytes = 16UL * q->size;
 
+	q->awake = q->kicked = false;
+	q->is_packed = m_negotiated(q->m, VIRTIO_F_RING_PACKED);
+	if (q->is_packed)
+		return mpacked_enable(q);
 	q->desc = part(q, 0, desc_bytes, 16, "descriptor table");
 	q->avail = part(q, 1, avail_bytes(q), 2, "available ring");
 	q->used = part(q, 2, used_bytes(q), 4, "used ring");
@@ -86,7 +91,6 @@ int mring_enable(struct m_queue *q)
 		le16_get(q->avail->idx) != 0)
 		m_violation(q->m, "SP13: the rings of queue %u were not zeroed", q->index);
 	q->shadow_idx = q->last_avail = q->used_idx = 0;
-	q->awake = q->kicked = false;
 	q->owned = calloc(q->size, sizeof(*q->owned));
 	return 0;
 }
@@ -96,7 +100,9 @@ static void scribble(struct m_queue *q)
 {
 	uint64_t addr = (uint64_t)q->addr[5] << 32 | q->addr[4];
 
-	if (mdma_host(q->m, addr, used_bytes(q)) == q->used)
+	if (q->is_packed)
+		mpacked_scribble(q, false);
+	else if (mdma_host(q->m, addr, used_bytes(q)) == q->used)
 		memset(q->used, 0x5a, used_bytes(q));
 }
 
@@ -179,7 +185,11 @@ void mring_driver_stored(struct model *m, void *p, int bytes)
 
 		if (!q->enabled)
 			continue;
-		if (overlap(p, (size_t)bytes, q->desc, 16UL * q->size)) {
+		if (q->is_packed && mpacked_overlaps(q, p, (size_t)bytes)) {
+			mpacked_stored(q, p);
+		} else if (q->is_packed) {
+			stored_in_request(q, p, bytes);
+		} else if (overlap(p, (size_t)bytes, q->desc, 16UL * q->size)) {
 			if (q->owned[(struct vring_desc *)((uintptr_t)p & ~15UL) - q->desc])
 				m_violation(
 					m, "CL1: a descriptor of a request in flight was written");
@@ -197,7 +207,7 @@ static struct m_queue *queue_of(
 	struct model *m, const void *p, const le16 *(*field)(const struct m_queue *q))
 {
 	for (unsigned i = 0; i < m->cfg.nr_queues; i++)
-		if (m->queue[i].enabled && field(&m->queue[i]) == p)
+		if (m->queue[i].enabled && !m->queue[i].is_packed && field(&m->queue[i]) == p)
 			return &m->queue[i];
 	return NULL;
 }
@@ -233,21 +243,44 @@ static const le16 *field_other_hint(const struct m_queue *q)
 	return event_idx(q) ? &q->used->flags : avail_event(q);
 }
 
-bool mring_is_sync(struct model *m, const void *p)
+static struct m_queue *packed_queue_of(struct model *m, const void *p)
 {
+	for (unsigned i = 0; i < m->cfg.nr_queues; i++)
+		if (m->queue[i].enabled && m->queue[i].is_packed &&
+			mpacked_overlaps(&m->queue[i], p, 1))
+			return &m->queue[i];
+	return NULL;
+}
+
+bool mring_is_sync(struct model *m, const void *p, bool stored)
+{
+	const struct m_queue *packed = packed_queue_of(m, p);
+
+	if (packed != NULL)
+		return mpacked_is_sync(packed, p, stored);
 	return queue_of(m, p, field_used_idx) != NULL || queue_of(m, p, field_avail_idx) != NULL ||
 	       queue_of(m, p, field_avail_flags) != NULL ||
 	       queue_of(m, p, field_used_event) != NULL ||
 	       queue_of(m, p, field_kick_hint) != NULL || queue_of(m, p, field_other_hint) != NULL;
 }
 
+static bool is_packed_flag(const struct m_queue *q, const void *p)
+{
+	return q != NULL && p != q->pdevice && p != q->pdriver && mpacked_is_sync(q, p, false);
+}
+
 void mring_driver_loads(struct model *m, const void *p)
 {
-	struct m_queue *q = queue_of(m, p, field_kick_hint);
+	struct m_queue *q = queue_of(m, p, field_kick_hint), *packed = packed_queue_of(m, p);
 
+	if (packed != NULL && p == packed->pdevice && packed->phead != NULL &&
+		mdma_unfenced(m, packed->phead, 2))
+		m_violation(
+			m, "PK9: the head's flags are not ordered before the look at the event");
 	if (q != NULL && mdma_unfenced(m, &q->avail->idx, 2))
 		m_violation(m, "SP17: avail.idx is not ordered before the look at whether to kick");
-	if (m->cfg.run_on_polls != 0 && queue_of(m, p, field_used_idx) != NULL &&
+	if (m->cfg.run_on_polls != 0 &&
+		(queue_of(m, p, field_used_idx) != NULL || is_packed_flag(packed, p)) &&
 		++m->polls % m->cfg.run_on_polls == 0)
 		model_run(m);
 }
@@ -256,7 +289,9 @@ void mring_driver_loads(struct model *m, const void *p)
 
 static void ask_for_kicks(struct m_queue *q, bool wanted)
 {
-	if (event_idx(q)) { /* used.flags is to be ignored then, as avail_event is otherwise */
+	if (q->is_packed)
+		mpacked_ask_for_kicks(q, wanted);
+	else if (event_idx(q)) { /* used.flags is to be ignored then, as avail_event is otherwise */
 		store16(q->m, avail_event(q),
 			wanted ? (uint16_t)(q->last_avail + q->m->cfg.event_ahead)
 			       : (uint16_t)(q->last_avail - 1));
@@ -270,6 +305,8 @@ static void ask_for_kicks(struct m_queue *q, bool wanted)
 
 static bool has_new(struct m_queue *q)
 {
+	if (q->is_packed)
+		return mpacked_has_new(q);
 	return m_load16(q->m, &q->avail->idx) != q->last_avail;
 }
 
@@ -285,15 +322,17 @@ static void try_to_sleep(struct m_queue *q)
 
 void mring_driver_loaded(struct model *m, const void *p)
 {
-	struct m_queue *q = queue_of(m, p, field_kick_hint);
+	struct m_queue *q = queue_of(m, p, field_kick_hint), *packed = packed_queue_of(m, p);
 
+	if (packed != NULL && p == packed->pdevice)
+		q = packed;
 	if (q != NULL && q->awake) { /* the worst moment: it has just read that no kick is wanted */
 		try_to_sleep(q);
 		if (q->awake && m->cfg.when == MODEL_INLINE)
 			mring_serve(q);
 	}
 	if (m->moment == MODEL_AFTER_USED_IDX_LOAD && m->moment_armed &&
-		queue_of(m, p, field_used_idx) != NULL) {
+		(queue_of(m, p, field_used_idx) != NULL || is_packed_flag(packed, p))) {
 		m->moment = MODEL_NEVER;
 		mring_complete_all(m);
 	}
@@ -306,11 +345,19 @@ static bool wants_irq(struct m_queue *q, uint16_t old)
 	return (m_load16(q->m, &q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
 }
 
-static void push_used(struct m_queue *q, uint32_t id, uint32_t len)
+/* REQ NULL: nobody's. */
+static void push_used(struct m_queue *q, const struct m_req *req, uint32_t id, uint32_t len)
 {
-	struct vring_used_elem *e = &q->used->ring[q->used_idx % q->size];
-	uint16_t old = q->used_idx++;
+	struct vring_used_elem *e;
+	uint16_t old;
 
+	if (q->is_packed) {
+		if (mpacked_push_used(q, req, id, len))
+			m_irq(q->m, VIRTIO_PCI_ISR_QUEUE);
+		return;
+	}
+	e = &q->used->ring[q->used_idx % q->size];
+	old = q->used_idx++;
 	mdma_device_store(q->m, &e->id, htole32(id), 4);
 	mdma_device_store(q->m, &e->len, htole32(len), 4);
 	store16(q->m, &q->used->idx, q->used_idx);
@@ -322,7 +369,7 @@ static void push_used(struct m_queue *q, uint32_t id, uint32_t len)
 
 static void disown(struct m_queue *q, struct m_req *req)
 {
-	for (unsigned i = 0; i < req->nr_chain; i++)
+	for (unsigned i = 0; i < req->nr_chain && !q->is_packed; i++)
 		q->owned[req->chain[i]] = false;
 }
 
@@ -362,7 +409,7 @@ static bool complete(struct m_queue *q, struct m_req *req)
 	log_done(m, &req->pub);
 	disown(q, req);
 	DL_DELETE(q->reqs, req);
-	push_used(q, req->pub.used_id, req->pub.used_len);
+	push_used(q, req, req->pub.used_id, req->pub.used_len);
 	mchain_free(req);
 	return true;
 }
@@ -390,16 +437,18 @@ bool mring_complete(struct m_queue *q, unsigned index)
 
 static void fetch(struct m_queue *q)
 {
-	uint16_t visible = m_load16(q->m, &q->avail->idx);
 	struct m_req *req;
 
 	DL_FOREACH (q->reqs, req) {
-		if (q->last_avail == visible)
+		if (!has_new(q))
 			break;
 		if (req->fetched)
 			continue;
 		req->fetched = true;
-		q->last_avail++;
+		if (q->is_packed)
+			mpacked_fetched(q, req);
+		else
+			q->last_avail++;
 		if (req->bad)
 			model_needs_reset(q->m);
 	}
@@ -513,9 +562,10 @@ void mring_freeing(struct model *m, const uint8_t *mem, size_t bytes)
 
 		if (!q->enabled)
 			continue;
-		if (overlap(mem, bytes, q->desc, 16UL * q->size) ||
-			overlap(mem, bytes, q->avail, avail_bytes(q)) ||
-			overlap(mem, bytes, q->used, used_bytes(q)))
+		if (q->is_packed ? mpacked_overlaps(q, mem, bytes)
+				 : overlap(mem, bytes, q->desc, 16UL * q->size) ||
+					   overlap(mem, bytes, q->avail, avail_bytes(q)) ||
+					   overlap(mem, bytes, q->used, used_bytes(q)))
 			m_violation(m,
 				"CL2: the rings of queue %u are freed while the device has them",
 				i);
@@ -532,7 +582,7 @@ void model_push_used(struct model *m, unsigned queue, uint32_t id, uint32_t len)
 
 	m_lock(m);
 	if (q->enabled)
-		push_used(q, id, len);
+		push_used(q, NULL, id, len);
 	m_unlock(m);
 }
 
@@ -541,7 +591,7 @@ void model_jump_used_idx(struct model *m, unsigned queue, uint16_t by)
 	struct m_queue *q = &m->queue[queue];
 
 	m_lock(m);
-	if (q->enabled) {
+	if (q->enabled && !q->is_packed) {
 		q->used_idx = (uint16_t)(q->used_idx + by);
 		store16(m, &q->used->idx, q->used_idx);
 		m_irq(m, VIRTIO_PCI_ISR_QUEUE);
@@ -562,7 +612,9 @@ void model_scribble(struct model *m, unsigned queue)
 	struct m_queue *q = &m->queue[queue];
 
 	m_lock(m);
-	if (q->enabled) {
+	if (q->enabled && q->is_packed) {
+		mpacked_scribble(q, true);
+	} else if (q->enabled) {
 		random_bytes(m, q->desc, 16UL * q->size);
 		random_bytes(m, q->avail, avail_bytes(q));
 		random_bytes(m, q->used, used_bytes(q));

@@ -5,7 +5,8 @@
  * mregs.c   BARs: device status machine, common, notify, ISR and device configuration
  * mdma.c    DMA memory and the order in which the two sides see each other's stores
  * mchain.c  one request: descriptor list, buffers
- * mring.c   split virtqueues: ownership, used ring, notifications
+ * mring.c   virtqueues: split rings' ownership, used ring, notifications
+ * mpacked.c the same of packed rings, where it differs
  * mblk.c    block requests, disk, cache */
 #ifndef VBLKFS_TESTS_MODEL_STATE_H
 #define VBLKFS_TESTS_MODEL_STATE_H
@@ -52,8 +53,16 @@ struct m_queue {
 	uint16_t used_idx;
 	bool awake; /* polls the ring, wants no kick */
 	bool kicked;
-	bool *owned;        /* by descriptor: exposed, not yet used */
-	struct m_req *reqs; /* exposed, oldest first */
+	bool *owned; /* by descriptor: exposed, not yet used */
+	/* A packed ring has these instead: positions, with the lap's counter in bit 15. */
+	bool is_packed;
+	struct vring_packed_desc *pdesc;
+	le32 *pdriver, *pdevice; /* event suppression */
+	uint16_t pshadow;        /* behind what the driver has made available */
+	uint16_t pavail, pused;  /* next to fetch, next to write a used descriptor to */
+	unsigned pinflight;      /* descriptors exposed, not used */
+	const le16 *phead;       /* the flags that were stored last to make something available */
+	struct m_req *reqs;      /* exposed, oldest first */
 };
 
 struct m_pending { /* a store of the driver that the device may not see yet */
@@ -224,7 +233,8 @@ bool mdma_unfenced(struct model *m, const void *p, size_t bytes);
 void mdma_drain(struct model *m);
 
 /* mchain.c */
-void mchain_expose(struct m_queue *q, uint16_t idx); /* the request in the slot of IDX */
+void mchain_expose(struct m_queue *q, uint16_t idx);   /* the request in the slot of IDX */
+struct m_req *mchain_expose_packed(struct m_queue *q); /* the one at q->pshadow */
 uint64_t mchain_desc_hash(const struct m_queue *q, const struct m_req *req);
 uint64_t mchain_data_hash(const struct m_req *req);
 void mchain_free(struct m_req *req);
@@ -235,13 +245,26 @@ void mring_disable(struct m_queue *q);
 void mring_driver_stored(struct model *m, void *p, int bytes);
 void mring_driver_loads(struct model *m, const void *p);  /* before the value is taken */
 void mring_driver_loaded(struct model *m, const void *p); /* after */
-bool mring_is_sync(struct model *m, const void *p); /* an index, a flag or an event: not data */
+/* Is it an index, a flag or an event, not data? STORED: by the driver; else it is loaded. */
+bool mring_is_sync(struct model *m, const void *p, bool stored);
 void mring_freeing(struct model *m, const uint8_t *mem, size_t bytes);
 void mring_kick(struct m_queue *q);
 unsigned mring_serve(struct m_queue *q);
 unsigned mring_step(struct m_queue *q);
 bool mring_complete(struct m_queue *q, unsigned index);
 unsigned mring_complete_all(struct model *m);
+
+/* mpacked.c; where mring.c has the same name, it calls this for a packed ring */
+int mpacked_enable(struct m_queue *q);
+void mpacked_scribble(struct m_queue *q, bool random);
+bool mpacked_overlaps(const struct m_queue *q, const void *p, size_t bytes);
+void mpacked_stored(struct m_queue *q, const uint8_t *p);
+bool mpacked_is_sync(const struct m_queue *q, const void *p, bool stored);
+bool mpacked_has_new(struct m_queue *q);
+void mpacked_fetched(struct m_queue *q, const struct m_req *req);
+void mpacked_ask_for_kicks(struct m_queue *q, bool wanted);
+/* REQ NULL: a hostile one, of one descriptor. True: the driver wants an interrupt. */
+bool mpacked_push_used(struct m_queue *q, const struct m_req *req, uint32_t id, uint32_t len);
 
 /* mblk.c */
 int mblk_create(struct model *m);
