@@ -33,8 +33,9 @@ forgotten=$(rules | grep -vxF -f <(sed -n 's/^mutant \([A-Z]*[0-9]*\) .*/\1/p' "
 cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/tests "$work"
 mkdir "$work/fusefs"
 cd "$work" || exit 1
+shared=$(echo tests/model/*.c) # what else the tests share needs the filesystem
 for test in virtio virtio_pci virtqueue virtio_blk hostile bar_guard vhost_user; do
-	make -s O=out FUSEFS_SRC= "out/san/test_$test" || exit 1
+	make -s O=out FUSEFS_SRC= TEST_SHARED="$shared" "out/san/test_$test" || exit 1
 	"out/san/test_$test" || exit 1 # red before anything was broken
 done
 
@@ -47,7 +48,7 @@ mutant() {
 	sed -i "$script" "$file"
 	if cmp -s saved "$file"; then
 		verdict='DOES NOT APPLY'
-	elif ! make -s O=out FUSEFS_SRC= CFLAGS=-w WARN=-w "out/san/test_$test" >log 2>&1; then
+	elif ! make -s O=out FUSEFS_SRC= TEST_SHARED="$shared" CFLAGS=-w WARN=-w "out/san/test_$test" >log 2>&1; then
 		verdict='DOES NOT COMPILE'
 	elif env CK_TIMEOUT_MULTIPLIER=0.3 ${case:+"CK_RUN_CASE=$case"} \
 		timeout 120 "out/san/test_$test" >log 2>&1; then
