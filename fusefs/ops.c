@@ -230,16 +230,22 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_readlink(req, target);
 }
 
+static void forget(fuse_ino_t ino, uint64_t nlookup)
+{
+	session_refused_take(ino); /* the next file of that number has lost nothing */
+	fs_forget(session_thread(), ino, nlookup);
+}
+
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	fs_forget(session_thread(), ino, nlookup);
+	forget(ino, nlookup);
 	fuse_reply_none(req);
 }
 
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
 	for (size_t i = 0; i < count; i++)
-		fs_forget(session_thread(), forgets[i].ino, forgets[i].nlookup);
+		forget(forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
 
@@ -454,8 +460,11 @@ static bool has_priv(fuse_ino_t ino)
 static void write_done(struct fs_io *io, ssize_t result)
 {
 	struct data_req *d = (struct data_req *)io;
-	bool refused = result == -ENOSPC || (result >= 0 && (size_t)result < io->bytes);
+	bool refused =
+		d->from_cache && (result == -ENOSPC || (result >= 0 && (size_t)result < io->bytes));
 
+	if (refused)
+		session_refused_note(io->ino);
 	if (d->drop_attr)
 		session_drop_attr(io->ino);
 	if (result < 0)
@@ -466,9 +475,8 @@ static void write_done(struct fs_io *io, ssize_t result)
 		reply_err(d->req, -ENOSPC);
 	else
 		fuse_reply_write(d->req, (size_t)result);
-	/* After the reply, which the end of the file may wait for. */
-	if (refused && d->from_cache)
-		session_refused_note(io->ino);
+	if (refused) /* now that nobody, ending the file, can wait for the reply */
+		session_drop_attr(io->ino);
 	session_release(d);
 }
 

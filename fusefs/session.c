@@ -170,7 +170,6 @@ void session_drop_attr(uint64_t ino)
 void session_refused_note(uint64_t ino)
 {
 	refused_note(&self->session->refused, ino, now_ns());
-	session_drop_attr(ino);
 }
 
 bool session_refused_look(uint64_t ino)

@@ -66,7 +66,8 @@ bool session_kill_priv(void); /* the kernel asks to clear suid, sgid and securit
 /* Let the kernel ask for INO's attributes again. It takes no lock of the kernel's that a request
  * may hold. */
 void session_drop_attr(uint64_t ino);
-/* A write to INO was refused because the disk is full: see refused.h. */
+/* A write to INO was refused because the disk is full: see refused.h. For the kernel to ask,
+ * session_drop_attr(), too. */
 void session_refused_note(uint64_t ino);
 bool session_refused_look(uint64_t ino);
 bool session_refused_take(uint64_t ino);
