@@ -33,15 +33,17 @@ check-fuse: all tools
 check-guest: all tools
 	tests/guest/check.sh
 
-# Threads under ThreadSanitizer: the tests that are about them. The programs are built, too:
-# $(O)/tsan/vblkfs serves a mount as ever, and says on standard error (-f) what races.
+# Threads under ThreadSanitizer: the tests that are about them. And, by tsan-programs, the programs:
+# $(O)/tsan/vblkfs -f serves a mount as ever, and says on standard error what races.
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
 	$(if $(findstring clang,$(CC)),,-Wno-tsan) # fences, of which TSan knows nothing
 TSAN_TESTS := test_threads test_cache test_alloc test_owner_lock
 tsan:
-	$(MAKE) $(AT_ONCE) O=$(O)/tsan CFLAGS='$(TSAN)' SAN='$(TSAN) -DHW_MODEL' all $(TSAN_TESTS:%=$(O)/tsan/san/%)
+	$(MAKE) $(AT_ONCE) O=$(O)/tsan SAN='$(TSAN) -DHW_MODEL' $(TSAN_TESTS:%=$(O)/tsan/san/%)
 	TSAN_OPTIONS="detect_deadlocks=0 $(TSAN_OPTIONS)" setarch -R \
 		tests/run-units $(TSAN_TESTS:%=$(O)/tsan/san/%)
+tsan-programs:
+	$(MAKE) $(AT_ONCE) O=$(O)/tsan CFLAGS='$(TSAN)' all
 
 # The crash explorer: STATES= how many disks that a power cut may leave, SEED= which, JOBS= processes at once.
 STATES ?= 100000
@@ -116,5 +118,5 @@ uninstall:
 	rm -f $(INSTALLED)
 	for m in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m; done
 
-.PHONY: check crash crash-short check-fsck check-fuse check-guest tsan demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short check-fsck check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall
