@@ -47,6 +47,8 @@ struct json_object *disk_json(struct blockdev *dev)
 	add_bool(o, "can_discard", info.can_discard);
 	add_bool(o, "can_write_zeroes", info.can_write_zeroes);
 	add_u64(o, "rings", info.nr_rings);
+	add_u64(o, "resets", info.nr_resets);
+	add_bool(o, "smaller_than_used", info.nr_sectors < atomic_load(&dev->nr_claimed));
 	return o;
 }
 

@@ -32,6 +32,7 @@ static const struct number {
 	{"workers", 1, SESSION_WORKERS_MAX, offsetof(struct mount_opts, workers), false},
 	{"slots", 1, SESSION_SLOTS_MAX, offsetof(struct mount_opts, slots), false},
 	{"queue-size", 2, 32768, offsetof(struct mount_opts, queue_size), true},
+	{"timeout", 0, 86400, offsetof(struct mount_opts, timeout_s), false},
 	{"spin_us", 0, 1000000, offsetof(struct mount_opts, spin_us), false},
 };
 

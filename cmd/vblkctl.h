@@ -26,6 +26,8 @@ int verb_unbind(const struct verb_args *a);
 int verb_stat(const struct verb_args *a);
 int verb_dump(const struct verb_args *a);
 int verb_info(const struct verb_args *a);
+int verb_reset(const struct verb_args *a);
+int verb_cache(const struct verb_args *a);
 int verb_sync(const struct verb_args *a);
 int verb_freeze(const struct verb_args *a);
 int verb_thaw(const struct verb_args *a);
@@ -40,6 +42,8 @@ const char *json_text(struct json_object *o, const char *key); /* "" likewise */
 int find_daemon(const char *target, pid_t *pid);
 /* Ask it LINE; on failure the reason was printed. */
 struct json_object *ask_daemon(const char *target, pid_t pid, const char *line);
+struct json_object *ask_daemon_within(
+	const char *target, pid_t pid, const char *line, int timeout_ms);
 /* The mounts' figures now: of TARGET, or (NULL) of all. NULL: failed, the reason was printed. */
 struct json_object *collect_figures(const char *target);
 

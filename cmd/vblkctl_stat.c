@@ -8,10 +8,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 #include "control.h"
 #include "disk.h"
 #include "disk_json.h"
 #include "vblkctl.h"
+
+#define ANSWER_MS 5000
 
 uint64_t json_number(struct json_object *o, const char *key)
 {
@@ -185,11 +188,17 @@ int find_daemon(const char *target, pid_t *pid)
 	return realpath(target, full) == NULL ? -ENOENT : control_find("source", full, pid);
 }
 
-struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
+struct json_object *ask_daemon_within(
+	const char *target, pid_t pid, const char *line, int timeout_ms)
 {
 	struct json_object *o, *error;
-	int err = control_ask(pid, line, &o);
+	int fd = control_send(pid, line);
+	int err = fd;
 
+	if (fd >= 0) {
+		err = control_receive(fd, timeout_ms, &o);
+		close(fd);
+	}
 	if (err < 0) {
 		fprintf(stderr, "vblkctl: %s: process %d does not answer: %s\n", target, (int)pid,
 			strerror(-err));
@@ -201,6 +210,11 @@ struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
 		return NULL;
 	}
 	return o;
+}
+
+struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
+{
+	return ask_daemon_within(target, pid, line, ANSWER_MS);
 }
 
 static struct json_object *figures_of(const char *target)

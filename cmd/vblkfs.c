@@ -45,6 +45,7 @@
 #include "umount.h"
 #include "utab.h"
 #include "vblkfs_jobs.h"
+#include "virtio_blk.h"
 
 #define MESSAGE_BYTES 1024
 #define READAHEAD_KIB "1024"
@@ -177,9 +178,36 @@ static struct json_object *workers_json(const struct session *s)
 	return a;
 }
 
+static void add_result(struct json_object *out, int err)
+{
+	if (err == -EOPNOTSUPP)
+		add_string(out, "error", "this disk has no such thing");
+	else if (err < 0)
+		add_string(out, "error", strerror(-err));
+	else
+		add_string(out, "result", "done");
+}
+
+/* What is done with the device, between two of its requests. */
+static bool device_answer(struct blockdev *dev, const char *line, struct json_object *out)
+{
+	bool writeback = strcmp(line, "cache writeback") == 0;
+
+	if (strcmp(line, "reset") == 0)
+		add_result(out, vblk_reset_disk(dev));
+	else if (writeback || strcmp(line, "cache writethrough") == 0)
+		add_result(out, vblk_set_cache(dev, writeback));
+	else
+		return false;
+	return true;
+}
+
 static bool answer(void *arg, const char *line, struct json_object *out)
 {
 	const struct daemon *d = arg;
+
+	if (device_answer(d->dev, line, out))
+		return true;
 
 	if (d->jobs != NULL && jobs_answer(d->jobs, line, out))
 		return true;
@@ -207,6 +235,7 @@ static int open_disk(struct daemon *d)
 		.ring_size = o->queue_size,
 		.poll_only = o->poll_only,
 		.write_through = o->write_through,
+		.timeout_s = o->timeout_s,
 	};
 	struct blk_info info;
 	char err[512];
@@ -618,7 +647,8 @@ static void usage(FILE *f)
 		   "image file\n"
 		   "options: ro, commit=s, nobarrier, cache=MiB, "
 		   "errors=remount-ro|continue|shutdown, workers=n,\n"
-		   "         slots=n, queue-size=n, spin_us=n, poll, writethrough, allow_other, "
+		   "         slots=n, queue-size=n, spin_us=n, timeout=s, poll, writethrough, "
+		   "allow_other, "
 		   "noallow_other;\n"
 		   "         see vblkfs(8)\n");
 }

@@ -23,6 +23,11 @@ int blk_stats(struct blockdev *dev, struct blk_stat *out, int max)
 	return dev->ops->stat == NULL ? 0 : dev->ops->stat(dev, out, max);
 }
 
+void blk_claim(struct blockdev *dev, uint64_t nr_sectors)
+{
+	atomic_store(&dev->nr_claimed, nr_sectors);
+}
+
 void blk_close(struct blockdev *dev)
 {
 	dev->ops->close(dev);

@@ -16,6 +16,7 @@ struct disk_opts {
 	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
 	bool poll_only;     /* never sleep on the interrupt */
 	bool write_through; /* switch its write cache off */
+	uint32_t timeout_s; /* a request that takes longer has the device reset; 0: none */
 };
 
 /* OPTS may be NULL. On failure ERR has one line for the user. */

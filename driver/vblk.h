@@ -8,7 +8,7 @@
  * device has it.
  *
  * Threads: a handle is its thread's; `armed` is also the interrupt thread's. A ring is under its
- * `lock`. Lock order: config_lock (virtio_bus.h) > open_lock > ring->lock (several: by number) >
+ * `lock`. Resets are under config_lock. Lock order: config_lock (virtio_bus.h) > open_lock > ring->lock (several: by number) >
  * handles_lock. done() is called under none. */
 #ifndef VBLKFS_VBLK_H
 #define VBLKFS_VBLK_H
@@ -22,7 +22,8 @@
 #include "virtio_bus.h"
 #include "virtqueue.h"
 
-#define VBLK_SEGS_MAX   128U       /* with header and status */
+#define VBLK_RESETS_MAX 5U   /* of a device that asks for them, in a minute; then it is given up */
+#define VBLK_SEGS_MAX   128U /* with header and status */
 #define VBLK_PART_BYTES (1U << 30) /* more at a time serves nobody; 2.7.5.2 allows 4 GiB */
 
 struct vblk;
@@ -100,6 +101,7 @@ struct vblk_watch {
 	unsigned stall_ticks;          /* without progress: then it is reported */
 	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
 	unsigned idle_ticks[VBLK_RINGS_MAX];
+	bool timed_out; /* and was reset for it; no request was done since */
 	uint32_t generation;
 };
 
@@ -125,9 +127,15 @@ struct vblk {
 	struct blk_info info;  /* all but nr_sectors */
 	uint32_t unit_sectors; /* of a logical block */
 	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
+	unsigned timeout_s;    /* 0: a request may take for ever */
 	struct vblk_watch watch;
 
-	bool write_through; /* it was told so */
+	bool write_through;         /* it was told so */
+	atomic_bool volatile_cache; /* writes need a flush */
+
+	/* Resets: who makes one holds config_lock, as does who calls vblk_break(). */
+	uint64_t reset_ns[VBLK_RESETS_MAX]; /* the last that the device asked for */
+	atomic_uint nr_resets;
 
 	/* Changing requests that are done (see vblk_nr_changes()) when the last successful flush was
 	 * submitted. And a negative errno that the next flush owes. */
@@ -197,6 +205,11 @@ int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
  * if there are none, the next one; 0: they are done again. All rings at once. */
 void vblk_ring_freeze(struct vblk_ring *ring);
 void vblk_rings_restore(struct vblk *vblk, int flush_err);
+/* The same without a loss: show the device what it was not shown yet, then give it nothing more, and
+ * only vblk_rings_reap() takes from it; in the end vblk_rings_thaw(). */
+void vblk_rings_quiesce(struct vblk *vblk);
+unsigned vblk_rings_reap(struct vblk *vblk); /* how many parts the device has still */
+void vblk_rings_thaw(struct vblk *vblk);
 void vblk_note_flushed(struct vblk *vblk, uint64_t nr_changes);
 uint64_t vblk_nr_changes(const struct vblk *vblk); /* writes, discards: done, of all rings */
 
@@ -204,7 +217,19 @@ uint64_t vblk_nr_changes(const struct vblk *vblk); /* writes, discards: done, of
 int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
 void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */
-/* The device is of no use any more: reset it, then fail everything with ERR. Once; holds no ring's
- * lock. WHY goes to the log. */
+
+/* vblk_reset.c; caller holds config_lock and no ring's: */
+/* The device is of no use any more: reset it, then fail everything with ERR. Once. WHY goes to the
+ * log. */
 void vblk_break(struct vblk *vblk, int err, const char *why);
+/* Reset the device and go on: requests wait meanwhile, and those that it had are sent again. PLANNED:
+ * it finishes them first, and flushes. WHY goes to the log. On failure everything fails. */
+int vblk_reset(struct vblk *vblk, bool planned, const char *why);
+/* All that was submitted is done, and durable. Whatever comes of it, vblk_rings_thaw() next. */
+int vblk_quiesce(struct vblk *vblk);
+
+/* virtio_blk.c: */
+const char *vblk_what_is_wrong(int err); /* with the device's health */
+/* After a reset: configuration, cache mode, then the rings. */
+int vblk_go_on(struct vblk *vblk);
 #endif

@@ -291,7 +291,8 @@ static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
 
 int vblk_ring_flush(struct vblk_ring *ring)
 {
-	struct part part = {.slot = ring->free_slot[0], .type = VIRTIO_BLK_T_FLUSH};
+	struct part part = {
+		.slot = ring->free_slot[ring->nr_free_slots - 1], .type = VIRTIO_BLK_T_FLUSH};
 	int err = do_alone(ring, &part, false);
 
 	if (err < 0)

@@ -51,7 +51,8 @@ bool vblk_ring_wake(struct vblk_ring *ring)
 /* A flush that the disk does not need, and is not sent. */
 static bool is_noop(const struct vblk *vblk, const struct blk_req *req)
 {
-	return req->op == BLK_FLUSH && !vblk->info.volatile_cache;
+	return req->op == BLK_FLUSH &&
+	       !atomic_load_explicit(&vblk->volatile_cache, memory_order_relaxed);
 }
 
 uint64_t vblk_nr_changes(const struct vblk *vblk)
@@ -292,6 +293,46 @@ void vblk_rings_restore(struct vblk *vblk, int flush_err)
 		(void)vblk_ring_wake(&vblk->ring[i]);
 }
 
+void vblk_rings_quiesce(struct vblk *vblk)
+{
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		struct vblk_ring *ring = &vblk->ring[i];
+
+		owner_lock_share(&ring->lock);
+		owner_lock(&ring->lock);
+		kick(ring);
+		if (ring->service == VBLK_LIVE)
+			ring->service = VBLK_FROZEN;
+		owner_unlock(&ring->lock);
+	}
+}
+
+unsigned vblk_rings_reap(struct vblk *vblk)
+{
+	unsigned nr_left = 0;
+
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		struct vblk_ring *ring = &vblk->ring[i];
+
+		owner_lock(&ring->lock);
+		reap(ring);
+		nr_left += ring->nr_slots - ring->nr_free_slots;
+		owner_unlock(&ring->lock);
+	}
+	return nr_left;
+}
+
+void vblk_rings_thaw(struct vblk *vblk)
+{
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		owner_lock(&vblk->ring[i].lock);
+		thaw(&vblk->ring[i]);
+		owner_unlock(&vblk->ring[i].lock);
+		(void)vblk_ring_wake(
+			&vblk->ring[i]); /* who sleeps may have missed what was reaped */
+	}
+}
+
 /* --- the seam --- */
 
 static struct vblk_handle *to_handle(struct blk_queue *q)
@@ -390,6 +431,17 @@ static struct blk_req *poll_ring(struct vblk_handle *h, bool *broke)
 	return first;
 }
 
+/* Unless a reset has mended it meanwhile. */
+static void broken(struct vblk_ring *ring)
+{
+	struct vblk *vblk = ring->vblk;
+
+	virtio_config_lock(vblk->vdev);
+	if (ring->vq->broken)
+		vblk_break(vblk, -EPROTO, "the device broke the protocol");
+	virtio_config_unlock(vblk->vdev);
+}
+
 int vblk_poll(struct blk_queue *q)
 {
 	struct vblk_handle *h = to_handle(q);
@@ -401,7 +453,7 @@ int vblk_poll(struct blk_queue *q)
 		atomic_store(&h->armed, false);
 	req = poll_ring(h, &broke);
 	if (broke)
-		vblk_break(h->ring->vblk, -EPROTO, "the device broke the protocol");
+		broken(h->ring);
 	for (; req != NULL; req = next) {
 		next = req->next;
 		n++;

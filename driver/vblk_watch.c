@@ -1,10 +1,11 @@
-/* vblk_watch.c - notices what no interrupt tells: a device that stalls, and ends the service of one
- * that broke.
+/* vblk_watch.c - notices what no interrupt tells: a device that stalls. It is waited for, unless
+ * there is a time limit: then it is reset, and if that does not help, given up.
  *
  * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress
  * the sleepers look for themselves, so that a lost interrupt costs a second and not for ever. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <syslog.h>
@@ -14,27 +15,6 @@
 #define TICK_MS     1000
 #define STALL_TICKS 30U
 
-void vblk_break(struct vblk *vblk, int err, const char *why)
-{
-	if (atomic_exchange(&vblk->breaking, true))
-		return;
-	syslog(LOG_ERR, "%s: %s: every request fails from now on", vblk->info.name, why);
-	for (unsigned i = 0; i < vblk->nr_rings; i++) {
-		struct vblk_ring *ring = &vblk->ring[i];
-
-		owner_lock_share(&ring->lock);
-		owner_lock(&ring->lock);
-		ring->service = VBLK_STOPPED;
-		owner_unlock(&ring->lock);
-	}
-	/* Only now may what the device had be given back: it can't write to it any more (virtio
-	 * 1.2, 3.3.1). */
-	(void)virtio_reset_device(vblk->vdev);
-	atomic_store(&vblk->dead, err);
-	for (unsigned i = 0; i < vblk->nr_rings; i++)
-		(void)vblk_ring_wake(&vblk->ring[i]);
-}
-
 static uint64_t nr_inflight(struct vblk_ring *ring)
 {
 	uint64_t returned = atomic_load(&ring->nr_returned);
@@ -42,12 +22,44 @@ static uint64_t nr_inflight(struct vblk_ring *ring)
 	return atomic_load(&ring->nr_given) - returned;
 }
 
-static void report_stall(struct vblk *vblk, unsigned index)
+static void describe_stall(struct vblk *vblk, unsigned index, char *buf, size_t bytes)
 {
-	syslog(LOG_WARNING, "%s: %llu requests on queue %u, none done for %u s: %s",
-		vblk->info.name, (unsigned long long)nr_inflight(&vblk->ring[index]), index,
-		vblk->watch.stall_ticks * (unsigned)vblk->watch.tick_ms / 1000,
+	struct vblk_watch *w = &vblk->watch;
+
+	(void)snprintf(buf, bytes, "%llu requests on queue %u, none done for %u s: %s",
+		(unsigned long long)nr_inflight(&vblk->ring[index]), index,
+		w->idle_ticks[index] * (unsigned)w->tick_ms / 1000,
 		vblk->vdev->config->silence(vblk->vdev));
+}
+
+/* It is over its time limit. A reset may help, once. */
+static void time_out(struct vblk *vblk, const char *why)
+{
+	virtio_config_lock(vblk->vdev);
+	if (vblk->watch.timed_out)
+		vblk_break(vblk, -EIO, why);
+	else
+		(void)vblk_reset(vblk, false, why);
+	virtio_config_unlock(vblk->vdev);
+	vblk->watch.timed_out = true;
+}
+
+static void handle_stall(struct vblk *vblk, unsigned index)
+{
+	struct vblk_watch *w = &vblk->watch;
+	uint64_t idle_ms = (uint64_t)w->idle_ticks[index] * (unsigned)w->tick_ms;
+	bool late = vblk->timeout_s != 0 && idle_ms >= vblk->timeout_s * 1000ULL;
+	char why[256];
+
+	if (w->idle_ticks[index] != w->stall_ticks && !late)
+		return;
+	describe_stall(vblk, index, why, sizeof(why));
+	if (late) {
+		w->idle_ticks[index] = 0;
+		time_out(vblk, why);
+	} else {
+		syslog(LOG_WARNING, "%s: %s", vblk->info.name, why);
+	}
 }
 
 /* False: it stands still. */
@@ -58,13 +70,14 @@ static bool check_ring(struct vblk *vblk, unsigned index)
 	uint64_t returned = atomic_load(&ring->nr_returned);
 
 	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
+		w->timed_out = w->timed_out && returned == w->seen[index];
 		w->seen[index] = returned;
 		w->idle_ticks[index] = 0;
 		return true;
 	}
 	w->idle_ticks[index]++;
-	if (w->idle_ticks[index] == w->stall_ticks)
-		report_stall(vblk, index);
+	handle_stall(vblk, index);
+	w->seen[index] = atomic_load(&ring->nr_returned); /* a reset brings them back, too */
 	(void)vblk_ring_wake(ring);
 	return false;
 }
@@ -73,15 +86,15 @@ static bool check_ring(struct vblk *vblk, unsigned index)
 static void check_device(struct vblk *vblk)
 {
 	struct virtio_device *vdev = vblk->vdev;
-	int err = virtio_device_health(vdev);
-	uint32_t generation;
+	uint32_t generation = vblk->watch.generation;
+	int err;
 
-	if (err < 0) {
-		virtio_config_changed(vdev);
-		return;
-	}
-	generation = vdev->config->generation(vdev);
-	if (generation != vblk->watch.generation)
+	virtio_config_lock(vdev); /* while somebody resets it, it has no state */
+	err = virtio_device_health(vdev);
+	if (err == 0)
+		generation = vdev->config->generation(vdev);
+	virtio_config_unlock(vdev);
+	if (err < 0 || generation != vblk->watch.generation)
 		virtio_config_changed(vdev);
 	vblk->watch.generation = generation;
 }

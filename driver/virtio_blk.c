@@ -177,7 +177,8 @@ static void set_info(struct vblk *vblk, const struct vblk_config *c, const struc
 	info->physical_bytes = c->blk_size << exp;
 	info->nr_rings = vblk->nr_rings;
 	info->read_only = virtio_has_feature(vdev, VIRTIO_BLK_F_RO) || opts->read_only;
-	info->volatile_cache = virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH) && c->writeback != 0;
+	atomic_store(&vblk->volatile_cache,
+		virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH) && c->writeback != 0);
 	info->can_discard = virtio_has_feature(vdev, VIRTIO_BLK_F_DISCARD) &&
 			    sector_limit(c->discard_sectors, vblk->unit_sectors) != 0;
 	info->can_write_zeroes = virtio_has_feature(vdev, VIRTIO_BLK_F_WRITE_ZEROES) &&
@@ -185,7 +186,7 @@ static void set_info(struct vblk *vblk, const struct vblk_config *c, const struc
 	(void)snprintf(info->name, sizeof(info->name), "%s", vdev->name);
 }
 
-static const char *what_is_wrong(int err)
+const char *vblk_what_is_wrong(int err)
 {
 	switch (err) {
 	case -ENODEV:
@@ -216,27 +217,50 @@ static int reread_config(struct vblk *vblk, struct vblk_config *c)
 	return sane ? 0 : -EPROTO;
 }
 
+/* A disk that has become smaller than what is used of it is not followed: what lies past the end
+ * fails, and all else goes on. */
+static void report_capacity(struct vblk *vblk, uint64_t before, uint64_t now)
+{
+	uint64_t used = atomic_load(&vblk->dev.nr_claimed);
+
+	if (now < used)
+		syslog(LOG_ERR,
+			"%s: the disk shrinks from %llu to %llu sectors, and %llu are in use: "
+			"requests past its end fail until it is as large again",
+			vblk->info.name, (unsigned long long)before, (unsigned long long)now,
+			(unsigned long long)used);
+	else
+		syslog(LOG_NOTICE, "%s: capacity changes from %llu to %llu sectors",
+			vblk->info.name, (unsigned long long)before, (unsigned long long)now);
+}
+
+static void set_capacity(struct vblk *vblk, const struct vblk_config *c)
+{
+	uint64_t before = atomic_load(&vblk->limits.nr_sectors), now;
+
+	set_limits(vblk, c);
+	now = atomic_load(&vblk->limits.nr_sectors);
+	if (now != before)
+		report_capacity(vblk, before, now);
+}
+
 static void vblk_config_changed(struct virtio_device *vdev)
 {
 	struct vblk *vblk = vdev->priv;
-	uint64_t before = atomic_load(&vblk->limits.nr_sectors);
 	struct vblk_config c;
 	int err;
 
 	if (atomic_load(&vblk->breaking))
 		return;
 	err = reread_config(vblk, &c);
-	if (err < 0) {
-		vblk_break(vblk, err == -ECONNRESET ? -EIO : err,
+	if (err == 0)
+		set_capacity(vblk, &c);
+	else if (err == -EIO || err == -ECONNRESET)
+		(void)vblk_reset(vblk, false, vblk_what_is_wrong(err));
+	else
+		vblk_break(vblk, err,
 			err == -EPROTO ? "the device's new configuration makes no sense"
-				       : what_is_wrong(err));
-		return;
-	}
-	set_limits(vblk, &c);
-	if (atomic_load(&vblk->limits.nr_sectors) != before)
-		syslog(LOG_INFO, "%s: capacity changes from %llu to %llu sectors", vblk->info.name,
-			(unsigned long long)before,
-			(unsigned long long)atomic_load(&vblk->limits.nr_sectors));
+				       : vblk_what_is_wrong(err));
 }
 
 static void vblk_freeze(struct virtio_device *vdev)
@@ -254,7 +278,7 @@ static void restore_rings(struct vblk *vblk)
 	uint64_t nr_changes = vblk_nr_changes(vblk);
 	int err = 0;
 
-	if (vblk->info.volatile_cache && nr_changes != atomic_load(&vblk->nr_flushed)) {
+	if (atomic_load(&vblk->volatile_cache) && nr_changes != atomic_load(&vblk->nr_flushed)) {
 		err = -EIO;
 		syslog(LOG_ERR,
 			"%s: what was written and not flushed may be lost: the next flush fails",
@@ -264,12 +288,38 @@ static void restore_rings(struct vblk *vblk)
 	vblk_rings_restore(vblk, err);
 }
 
+static int write_cache_mode(struct vblk *vblk, bool writeback)
+{
+	struct virtio_device *vdev = vblk->vdev;
+
+	vdev->config->set(vdev, CONFIG(writeback), 1, writeback);
+	return vdev->config->get(vdev, CONFIG(writeback), 1) == writeback ? 0 : -EIO;
+}
+
+int vblk_go_on(struct vblk *vblk)
+{
+	struct virtio_device *vdev = vblk->vdev;
+	struct vblk_config c;
+	int err = 0;
+
+	/* The reset may have undone it, and then writes would not be as durable as we think. */
+	if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE))
+		err = write_cache_mode(vblk, atomic_load(&vblk->volatile_cache));
+	if (err == 0)
+		err = reread_config(vblk, &c);
+	if (err < 0)
+		return virtio_fail(vdev, err, "%s", vblk_what_is_wrong(err));
+	set_capacity(vblk, &c);
+	restore_rings(vblk);
+	return 0;
+}
+
 static void vblk_restore(struct virtio_device *vdev)
 {
 	struct vblk *vblk = vdev->priv;
 
 	if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE))
-		vdev->config->set(vdev, CONFIG(writeback), 1, vblk->info.volatile_cache);
+		vdev->config->set(vdev, CONFIG(writeback), 1, atomic_load(&vblk->volatile_cache));
 	vblk_config_changed(vdev);
 	if (!atomic_load(&vblk->breaking))
 		restore_rings(vblk);
@@ -368,7 +418,7 @@ static int read_serial(struct vblk *vblk)
 			vblk->vdev->config->silence(vblk->vdev));
 	if (err < 0)
 		return virtio_fail(
-			vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", what_is_wrong(err));
+			vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", vblk_what_is_wrong(err));
 	for (unsigned i = 0; i < sizeof(id) && id[i] != '\0'; i++)
 		vblk->info.serial[i] =
 			(char)(isgraph((unsigned char)id[i]) || id[i] == ' ' ? id[i] : '?');
@@ -439,6 +489,7 @@ static int vblk_probe(struct virtio_device *vdev)
 		return -ENOMEM;
 	vdev->priv = vblk;
 	vblk->dev.ops = &vblk_ops;
+	vblk->timeout_s = opts->timeout_s;
 	vblk->write_through = opts->write_through && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
 	set_info(vblk, &c, opts);
 	set_limits(vblk, &c);
@@ -495,6 +546,8 @@ static void vblk_info(struct blockdev *dev, struct blk_info *out)
 
 	*out = vblk->info;
 	out->nr_sectors = atomic_load(&vblk->limits.nr_sectors);
+	out->volatile_cache = atomic_load(&vblk->volatile_cache);
+	out->nr_resets = atomic_load(&vblk->nr_resets);
 }
 
 static void *vblk_dma_alloc(struct blockdev *dev, size_t bytes)
@@ -587,11 +640,56 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 	if (vdev->config->regions != NULL)
 		out->nr_regions = vdev->config->regions(vdev, out->region);
 	if (atomic_load(&vdev->gone) != 0)
-		return 0; /* its addresses may be another one's by now */
+		return 0;         /* its addresses may be another one's by now */
+	virtio_config_lock(vdev); /* while somebody resets it, it has no configuration */
 	out->status = vdev->config->get_status(vdev);
 	if (atomic_load(&vblk->dead) == 0 && (out->status & VIRTIO_CONFIG_S_DRIVER_OK))
 		describe_config(vblk, out);
+	virtio_config_unlock(vdev);
 	return 0;
+}
+
+int vblk_reset_disk(struct blockdev *dev)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+	int err;
+
+	if (dev->ops != &vblk_ops)
+		return -EOPNOTSUPP;
+	virtio_config_lock(vblk->vdev);
+	err = vblk_reset(vblk, true, "by request");
+	virtio_config_unlock(vblk->vdev);
+	return err;
+}
+
+/* 5.2.6.1: with 0 nothing that was written before is committed, so it is flushed first. */
+static int change_cache(struct vblk *vblk, bool writeback)
+{
+	int err = atomic_load(&vblk->dead);
+
+	if (err == 0)
+		err = vblk_quiesce(vblk);
+	if (err == 0)
+		err = write_cache_mode(vblk, writeback);
+	if (err == 0)
+		atomic_store(&vblk->volatile_cache, writeback);
+	return err;
+}
+
+int vblk_set_cache(struct blockdev *dev, bool writeback)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+	int err;
+
+	/* A transport that survives its other end has its own idea of when the rings are frozen. */
+	if (dev->ops != &vblk_ops || vblk->vdev->config->restart_vqs == NULL ||
+		!virtio_has_feature(vblk->vdev, VIRTIO_BLK_F_CONFIG_WCE))
+		return -EOPNOTSUPP;
+	virtio_config_lock(vblk->vdev);
+	err = change_cache(vblk, writeback);
+	vblk_rings_thaw(vblk);
+	virtio_config_unlock(vblk->vdev);
+	return err;
 }
 
 int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t bytes)

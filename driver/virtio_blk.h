@@ -41,6 +41,13 @@ struct vblk_detail {
 int vblk_describe(struct blockdev *dev, struct vblk_detail *out); /* -ENODEV: no virtio disk */
 const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not known */
 
+/* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP: it
+ * can't be. */
+int vblk_reset_disk(struct blockdev *dev);
+/* Let the device cache what is written, or not; what was written before is durable then.
+ * -EOPNOTSUPP: it can't be set. */
+int vblk_set_cache(struct blockdev *dev, bool writeback);
+
 /* Attributes of the device, see virtio_attribute(). -ENODEV: DEV is not a virtio disk. */
 int vblk_attribute(struct blockdev *dev, const char *name, char *buf, size_t bytes);
 #endif

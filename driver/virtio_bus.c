@@ -230,6 +230,37 @@ void virtio_device_restore(struct virtio_device *vdev)
 	pthread_mutex_unlock(&vdev->config_lock);
 }
 
+void virtio_config_lock(struct virtio_device *vdev)
+{
+	pthread_mutex_lock(&vdev->config_lock);
+}
+
+void virtio_config_unlock(struct virtio_device *vdev)
+{
+	pthread_mutex_unlock(&vdev->config_lock);
+}
+
+int virtio_device_restart(struct virtio_device *vdev)
+{
+	uint64_t before = vdev->features;
+	int err = vdev->config->restart_vqs == NULL ? -EOPNOTSUPP : 0;
+
+	vdev->why[0] = '\0';
+	if (err == 0)
+		err = add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	if (err == 0)
+		err = add_status(vdev, VIRTIO_CONFIG_S_DRIVER);
+	if (err == 0)
+		err = negotiate(vdev);
+	if (err == 0 && vdev->features != before)
+		err = virtio_fail(vdev, -EPROTO,
+			"it has the features 0x%llx after a reset, and had 0x%llx",
+			(unsigned long long)vdev->features, (unsigned long long)before);
+	if (err == 0)
+		err = vdev->config->restart_vqs(vdev);
+	return err < 0 ? err : virtio_device_ready(vdev);
+}
+
 int virtio_device_health(struct virtio_device *vdev)
 {
 	int err = atomic_load(&vdev->gone);

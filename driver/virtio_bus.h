@@ -60,6 +60,8 @@ struct virtio_config_ops {
 	 */
 	void (*del_vqs)(struct virtio_device *vdev);
 	void (*notify)(struct virtqueue *vq);
+	/* After a reset and up to FEATURES_OK: the same queues again, empty. NULL: it can't. */
+	int (*restart_vqs)(struct virtio_device *vdev);
 	/* May be NULL. How many there are. */
 	unsigned (*regions)(
 		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
@@ -143,6 +145,12 @@ static inline void virtio_clear_feature(struct virtio_device *vdev, unsigned bit
 int virtio_device_ready(struct virtio_device *vdev);
 /* Status 0, awaited; bus mastering is taken away where that fails. -ENODEV, -ETIMEDOUT. */
 int virtio_reset_device(struct virtio_device *vdev);
+/* After virtio_reset_device(), its driver's queues at rest: from ACKNOWLEDGE to DRIVER_OK again, with
+ * the features as they were and the queues empty. -EOPNOTSUPP: the transport can't. */
+int virtio_device_restart(struct virtio_device *vdev);
+/* Keep config_changed() from being called, and wait until it is not. */
+void virtio_config_lock(struct virtio_device *vdev);
+void virtio_config_unlock(struct virtio_device *vdev);
 /* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its
  * DRIVER_OK. One register read. */
 int virtio_device_health(struct virtio_device *vdev);

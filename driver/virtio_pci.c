@@ -417,6 +417,31 @@ static int setup_vqs(
 	return err;
 }
 
+static int restart_vq(struct virtio_pci *vpci, struct virtqueue *vq)
+{
+	write16(vpci, &vpci->at.common, COMMON(queue_select), vq->index);
+	if (read16(vpci, &vpci->at.common, COMMON(queue_size)) < vq->size ||
+		read16(vpci, &vpci->at.common, COMMON(queue_enable)) != 0)
+		return virtio_fail(&vpci->vdev, -EPROTO,
+			"queue %u is not what it was before the reset", vq->index);
+	vq_reset(vq);
+	enable_queue(vpci, vq);
+	return 0;
+}
+
+/* The interrupt thread goes on meanwhile: it touches no queue but to wake who sleeps. */
+static int vpci_restart_vqs(struct virtio_device *vdev)
+{
+	struct virtio_pci *vpci = to_vpci(vdev);
+	int err = vdev->hw->ops->bus_master(vdev->hw, true);
+
+	pthread_mutex_lock(&vpci->lock);
+	for (unsigned i = 0; i < vpci->nr_vqs && err == 0; i++)
+		err = restart_vq(vpci, vpci->vqs[i]);
+	pthread_mutex_unlock(&vpci->lock);
+	return err;
+}
+
 /* After the reset: drop a raised line that a dead owner left, and let the device reach memory. */
 static int enable_device(struct virtio_pci *vpci)
 {
@@ -490,6 +515,7 @@ static const struct virtio_config_ops vpci_config_ops = {
 	.find_vqs = vpci_find_vqs,
 	.del_vqs = vpci_del_vqs,
 	.notify = vpci_notify,
+	.restart_vqs = vpci_restart_vqs,
 	.regions = vpci_regions,
 	.silence = vpci_silence,
 	.close = virtio_pci_close,

@@ -138,7 +138,8 @@ int cache_write_raw(struct blk_queue *q, uint64_t block, uint32_t nr_blocks, voi
 
 int cache_flush(struct fs *fs, struct blk_queue *q)
 {
-	if (fs->opts.no_barrier || !q->info.volatile_cache)
+	/* Whether the disk needs it is for its driver to know: that may change while it is mounted. */
+	if (fs->opts.no_barrier)
 		return 0;
 	return blk_do(q, BLK_FLUSH, 0, 0, NULL);
 }

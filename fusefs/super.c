@@ -510,6 +510,7 @@ int fs_mount(struct blockdev *dev, const struct fs_mount_opts *opts, struct fs *
 	if (err < 0)
 		goto put_super;
 	raw_close(&raw);
+	blk_claim(dev, fs->nr_blocks * BLOCK_SECTORS);
 	*out = fs;
 	return 0;
 

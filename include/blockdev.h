@@ -48,8 +48,9 @@ struct blk_info {
 	bool volatile_cache; /* writes need BLK_FLUSH to be durable */
 	bool can_discard;
 	bool can_write_zeroes;
-	char serial[21]; /* NUL-terminated; empty when the disk has none */
-	char name[64];   /* as given by the user: address or path; for messages */
+	uint32_t nr_resets; /* of the device, since it was opened */
+	char serial[21];    /* NUL-terminated; empty when the disk has none */
+	char name[64];      /* as given by the user: address or path; for messages */
 };
 
 /* Bucket 0 counts what took less than 1 microsecond, bucket i what took from 2^(i-1) to 2^i - 1; the
@@ -91,6 +92,7 @@ struct blockdev_ops {
 
 struct blockdev {
 	const struct blockdev_ops *ops;
+	atomic_uint_fast64_t nr_claimed; /* see blk_claim() */
 };
 
 struct blk_queue { /* embedded first in the implementation's own */
@@ -106,6 +108,8 @@ struct blk_queue { /* embedded first in the implementation's own */
 
 void blk_get_info(struct blockdev *dev, struct blk_info *out);
 int blk_stats(struct blockdev *dev, struct blk_stat *out, int max); /* how many were filled in */
+/* The sectors before NR_SECTORS are in use: a disk that becomes smaller than that says so, loudly. */
+void blk_claim(struct blockdev *dev, uint64_t nr_sectors);
 void blk_close(struct blockdev *dev); /* all queues closed, all DMA memory freed before */
 
 /* A queue for the calling thread. Close it with nothing in flight. */

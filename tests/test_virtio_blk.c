@@ -1270,24 +1270,245 @@ static void all_end_with(struct io *io, unsigned nr, int err)
 	}
 }
 
-START_TEST(needs_reset_ends_all_in_flight_with_an_error) /* ST4, CL2, VIRTIO.md trap 29 */
+/* NR requests in flight of OP, of which the device has done none; 32 entries, so some wait. */
+static void open_holding(struct io *io, enum blk_op op, unsigned nr, uint8_t **buf)
+{
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.queue_size[0] = 32;
+	open_disk();
+	*buf = dma((size_t)nr * 512);
+	fill(*buf, (size_t)nr * 512, 3);
+	model_config(r.m)->run_on_polls = 0;
+	model_config(r.m)->hold = true;
+	for (unsigned i = 0; i < nr; i++) {
+		io_init(&io[i], op, 8 + i, 1, *buf + (size_t)i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	blk_kick(r.q);
+	(void)model_run(r.m);
+}
+
+/* The device serves again by itself, from the next reset on. */
+static void stop_holding(void)
+{
+	model_config(r.m)->hold = false;
+	model_config(r.m)->run_on_polls = 1;
+}
+
+static int flush(void)
+{
+	return blk_do(r.q, BLK_FLUSH, 0, 0, NULL);
+}
+
+/* ST4, CL2, VIRTIO.md trap 29: requests of both sorts, some done, some with the device, some not */
+START_TEST(needs_reset_is_recovered_and_requests_are_sent_again)
 {
 	static struct io io[40];
+	enum blk_op op = _i == 0 ? BLK_READ : BLK_WRITE;
+	uint8_t *buf, *want = malloc(40 * 512);
+
+	open_holding(io, op, 40, &buf);
+	fill(want, 40 * 512, 4);
+	if (op == BLK_READ)
+		memcpy(model_disk(r.m) + 8 * 512, want, 40 * 512);
+	else
+		memcpy(want, buf, 40 * 512);
+	ck_assert(model_complete(r.m, 0, 3));
+	ck_assert(model_complete(r.m, 0, 1));
+	stop_holding();
+	model_needs_reset(r.m);
+	all_end_with(io, 40, 0);
+	ck_assert_mem_eq(op == BLK_READ ? buf : model_disk(r.m) + 8 * 512, want, 40 * 512);
+	ck_assert(log_says("may be lost") == (op == BLK_WRITE));
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert_uint_eq(model_status(r.m), 0xf);
+	blk_dma_free(r.dev, buf, 40 * 512);
+	if (op == BLK_WRITE)
+		ck_assert_int_eq(flush(), -EIO); /* two were done before the reset */
+	disk_works();
+	free(want);
+}
+END_TEST
+
+START_TEST(unflushed_writes_before_a_reset_fail_the_next_flush_once) /* VIRTIO.md trap 30 */
+{
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(512);
+	ck_assert_int_eq(writes(0, 1, buf), 0);
+	if (_i == 0)
+		ck_assert_int_eq(flush(), 0);
+	if (_i == 2)
+		ck_assert_int_eq(reads(0, 1, buf), 0);
+	model_needs_reset(r.m);
+	for (int i = 0; i < 20000 && info().nr_resets == 0; i++)
+		(void)usleep(100);
+	ck_assert_int_eq(reads(0, 1, buf), 0);
+	ck_assert_int_eq(flush(), (_i == 0 ? 0 : -EIO));
+	ck_assert_int_eq(flush(), 0);
+	ck_assert_int_eq(writes(0, 1, buf), 0);
+	ck_assert_int_eq(flush(), 0);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(flush_in_flight_at_a_reset_fails_if_anything_may_be_lost)
+{
+	static struct io io[1];
 	uint8_t *buf;
 
 	r.cfg.when = MODEL_STEPPED;
 	r.cfg.run_on_polls = 1;
-	r.cfg.queue_size[0] = 32; /* some wait for room */
 	open_disk();
+	buf = dma(512);
+	if (_i == 1)
+		ck_assert_int_eq(writes(0, 1, buf), 0);
 	model_config(r.m)->run_on_polls = 0;
 	model_config(r.m)->hold = true;
-	buf = dma(40 * 512);
-	submit_some(io, 40, buf);
+	io_init(io, BLK_FLUSH, 0, 0, NULL);
+	ck_assert_int_eq(submit(io), 0);
+	blk_kick(r.q);
+	(void)model_run(r.m);
+	stop_holding();
 	model_needs_reset(r.m);
-	all_end_with(io, 40, -EIO);
-	ck_assert_uint_eq(model_inflight(r.m), 0);
-	ck_assert_int_eq(reads(0, 1, buf), -EIO);
-	blk_dma_free(r.dev, buf, 40 * 512);
+	all_end_with(io, 1, _i == 1 ? -EIO : 0);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(device_that_asks_for_resets_without_end_is_given_up)
+{
+	uint8_t *buf;
+	int err = 0;
+
+	open_disk();
+	buf = dma(512);
+	for (int i = 0; i < 100 && err == 0; i++) {
+		uint32_t before = info().nr_resets;
+
+		model_needs_reset(r.m);
+		for (int k = 0; k < 2000 && info().nr_resets == before && !log_says("fails from");
+			k++)
+			(void)usleep(100);
+		err = reads(0, 1, buf);
+	}
+	ck_assert_int_eq(err, -EIO);
+	ck_assert(log_says("time and again"));
+	ck_assert_uint_eq(info().nr_resets, VBLK_RESETS_MAX);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(reset_that_is_asked_for_loses_nothing)
+{
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(4 * 512);
+	fill(buf, 4 * 512, 9);
+	ck_assert_int_eq(writes(0, 4, buf), 0);
+	ck_assert_int_eq(vblk_reset_disk(r.dev), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert_int_eq(flush(), 0);
+	disk_works();
+	blk_dma_free(r.dev, buf, 4 * 512);
+}
+END_TEST
+
+static atomic_bool workers_end;
+
+static void *reset_again_and_again(void *arg)
+{
+	unsigned *n = arg;
+
+	while (!atomic_load(&workers_end)) {
+		if (*n % 2 == 0)
+			ck_assert_msg(
+				vblk_reset_disk(r.dev) == 0, "reset %u: %s", *n, last_log.text);
+		else
+			ck_assert_int_eq(vblk_set_cache(r.dev, *n % 4 == 1), 0);
+		(*n)++;
+	}
+	return NULL;
+}
+
+START_TEST(resets_under_load_lose_nothing)
+{
+	struct worker w[4];
+	pthread_t resetter;
+	unsigned nr_resets = 0;
+
+	r.cfg.when = MODEL_THREAD;
+	r.cfg.order = MODEL_SHUFFLED;
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	r.cfg.nr_queues = 2;
+	r.cfg.blk.num_queues = 2;
+	for (unsigned i = 0; i < 2; i++)
+		r.cfg.queue_size[i] = 16;
+	open_disk();
+	atomic_store(&workers_end, false);
+	for (unsigned i = 0; i < 4; i++) {
+		w[i].number = i;
+		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+	}
+	ck_assert_int_eq(pthread_create(&resetter, NULL, reset_again_and_again, &nr_resets), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(w[i].thread, NULL);
+		ck_assert_int_eq(w[i].err, 0);
+	}
+	atomic_store(&workers_end, true);
+	pthread_join(resetter, NULL);
+	ck_assert_uint_gt(nr_resets, 2);
+}
+END_TEST
+
+START_TEST(cache_mode_is_set_after_a_flush_and_kept_over_a_reset) /* BO16 */
+{
+	uint8_t *buf;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	open_disk();
+	buf = dma(512);
+	fill(buf, 512, 5);
+	ck_assert_int_eq(writes(7, 1, buf), 0);
+	ck_assert_int_eq(vblk_set_cache(r.dev, false), 0);
+	ck_assert_uint_eq(model_config(r.m)->blk.writeback, 0);
+	ck_assert(!info().volatile_cache);
+	ck_assert_int_eq(flush(), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1); /* the one of the change */
+	ck_assert_int_eq(vblk_reset_disk(r.dev), 0);            /* which sets it back */
+	ck_assert_uint_eq(model_config(r.m)->blk.writeback, 0);
+	ck_assert_int_eq(vblk_set_cache(r.dev, true), 0);
+	ck_assert(info().volatile_cache);
+	ck_assert_int_eq(writes(8, 1, buf), 0);
+	ck_assert_int_eq(flush(), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 2);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(shrinking_below_what_is_used_is_said_loudly)
+{
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(512);
+	blk_claim(r.dev, 10000);
+	model_set_capacity(r.m, 12000, true);
+	wait_for_capacity(12000);
+	ck_assert(log_says("capacity changes from 16384 to 12000"));
+	model_set_capacity(r.m, 8000, true);
+	wait_for_capacity(8000);
+	ck_assert(log_says("shrinks from 12000 to 8000 sectors, and 10000 are in use"));
+	ck_assert_int_eq(writes(9000, 1, buf), -EINVAL);
+	ck_assert_int_eq(writes(100, 1, buf), 0);
+	model_set_capacity(r.m, 20000, true);
+	wait_for_capacity(20000);
+	ck_assert_int_eq(writes(9000, 1, buf), 0);
+	blk_dma_free(r.dev, buf, 512);
 }
 END_TEST
 
@@ -1447,15 +1668,33 @@ START_TEST(stall_is_reported_with_its_cause)
 }
 END_TEST
 
-START_TEST(stopped_device_ends_all_with_an_error) /* VIRTIO.md trap 11 */
+START_TEST(stopped_device_is_reset_and_goes_on) /* VIRTIO.md trap 11 */
 {
 	static struct io io[3];
 	uint8_t *buf;
 
 	open_stepped(3, io, &buf);
+	stop_holding();
 	lose_driver_ok(r.m);
+	all_end_with(io, 3, 0);
+	ck_assert_msg(log_says("bus mastering off"), "%s", last_log.text);
+	ck_assert(model_is_bus_master(r.m));
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+START_TEST(timeout_resets_once_and_then_gives_up)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	r.opts.timeout_s = 1;
+	open_stepped(3, io, &buf);
+	((struct vblk *)r.dev)->watch.tick_ms = 200;
+	((struct vblk *)r.dev)->watch.stall_ticks = 1000;
 	all_end_with(io, 3, -EIO);
-	ck_assert(log_says("bus mastering off"));
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert(log_says("3 requests on queue 0, none done for 1 s: the host does not answer"));
 	blk_dma_free(r.dev, buf, 3 * 512);
 }
 END_TEST
@@ -1573,7 +1812,14 @@ static void add_rings(TCase *tc)
 static void add_changes(TCase *tc)
 {
 	tcase_add_test(tc, capacity_follows_the_device);
-	tcase_add_test(tc, needs_reset_ends_all_in_flight_with_an_error);
+	tcase_add_loop_test(tc, needs_reset_is_recovered_and_requests_are_sent_again, 0, 2);
+	tcase_add_loop_test(tc, unflushed_writes_before_a_reset_fail_the_next_flush_once, 0, 3);
+	tcase_add_loop_test(tc, flush_in_flight_at_a_reset_fails_if_anything_may_be_lost, 0, 2);
+	tcase_add_test(tc, device_that_asks_for_resets_without_end_is_given_up);
+	tcase_add_test(tc, reset_that_is_asked_for_loses_nothing);
+	tcase_add_test(tc, resets_under_load_lose_nothing);
+	tcase_add_test(tc, cache_mode_is_set_after_a_flush_and_kept_over_a_reset);
+	tcase_add_test(tc, shrinking_below_what_is_used_is_said_loudly);
 	tcase_add_test(tc, removed_device_ends_all_with_enodev);
 	tcase_add_test(tc, removed_device_is_noticed_without_interrupts);
 	tcase_add_test(tc, disk_can_be_closed_and_opened_again);
@@ -1582,7 +1828,8 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, bus_mastering_lost_while_it_opens_is_named);
 	tcase_add_test(tc, device_stopped_while_it_opens_is_named);
 	tcase_add_loop_test(tc, stall_is_reported_with_its_cause, 0, 2);
-	tcase_add_test(tc, stopped_device_ends_all_with_an_error);
+	tcase_add_test(tc, stopped_device_is_reset_and_goes_on);
+	tcase_add_test(tc, timeout_resets_once_and_then_gives_up);
 	tcase_add_test(tc, removal_while_the_configuration_is_read_changes_nothing);
 }
 

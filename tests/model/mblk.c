@@ -112,6 +112,7 @@ static uint8_t *map_sectors(uint64_t sectors)
 
 int mblk_create(struct model *m)
 {
+	m->first_writeback = m->cfg.blk.writeback;
 	m->capacity = m->disk_sectors = m->cfg.blk.capacity;
 	if (m->disk_sectors > 1ULL << 34) /* 8 TiB of address space are enough */
 		m->disk_sectors = 1ULL << 34;

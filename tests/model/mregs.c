@@ -629,6 +629,8 @@ void mregs_reset(struct model *m)
 		mring_disable(q);
 		q->max = q->size = m->cfg.queue_size[i];
 	}
+	m->ordered_seq = m->device_stores; /* the status that reads 0 comes after all of them */
+	m->cfg.blk.writeback = m->first_writeback;
 	m->status = 0;
 	m->reset_pending = false;
 	m->features_ok_unread = false;

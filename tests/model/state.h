@@ -170,6 +170,7 @@ struct model {
 	/* mblk.c */
 	uint8_t *disk, *stable; /* what a read gives; what survives a power cut */
 	uint64_t disk_sectors;
+	uint8_t first_writeback;          /* a reset brings it back, as QEMU does */
 	uint64_t capacity, capacity_told; /* now; the largest that the driver ever read */
 	struct m_range *dirty;
 	size_t nr_dirty, dirty_room;

@@ -1,0 +1,138 @@
+/* vblk_reset.c - the device is reset: for good, or to go on with it.
+ *
+ *	freeze the rings -> (planned: let the device finish, flush) -> take what it has finished ->
+ *	reset -> negotiate anew, empty queues -> DRIVER_OK -> what it had is given again
+ *
+ * Invariants
+ *  1. All of it is done under config_lock, so one at a time.
+ *  2. Nothing that the device had is given again, or given back, before its status reads 0: till
+ *     then it may write to that memory (virtio 1.2, 3.3.1).
+ *  3. A request is sent again whole. Those that were in flight together have no order among them
+ *     (blockdev.h), so a read reads, and a write writes, what it would have. Flushes: see
+ *     vblk_rings_restore(). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include "vblk.h"
+
+#define DRAIN_LIMIT_US  (30U * 1000 * 1000)
+#define DRAIN_POLL_US   100U
+#define DRAIN_HEALTH_US 10000U
+#define MINUTE_NS       (60ULL * 1000 * 1000 * 1000)
+
+void vblk_break(struct vblk *vblk, int err, const char *why)
+{
+	if (atomic_exchange(&vblk->breaking, true))
+		return;
+	syslog(LOG_ERR, "%s: %s: every request fails from now on", vblk->info.name, why);
+	for (unsigned i = 0; i < vblk->nr_rings; i++) {
+		struct vblk_ring *ring = &vblk->ring[i];
+
+		owner_lock_share(&ring->lock);
+		owner_lock(&ring->lock);
+		ring->service = VBLK_STOPPED;
+		owner_unlock(&ring->lock);
+	}
+	(void)virtio_reset_device(vblk->vdev); /* invariant 2 */
+	atomic_store(&vblk->dead, err);
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		(void)vblk_ring_wake(&vblk->ring[i]);
+}
+
+/* Until the device has nothing any more. -ETIMEDOUT, and as virtio_device_health(). */
+static int drain(struct vblk *vblk)
+{
+	for (uint32_t waited_us = 0; vblk_rings_reap(vblk) > 0; waited_us += DRAIN_POLL_US) {
+		int err = waited_us % DRAIN_HEALTH_US == 0 ? virtio_device_health(vblk->vdev) : 0;
+
+		if (err < 0)
+			return err;
+		if (waited_us >= DRAIN_LIMIT_US)
+			return -ETIMEDOUT;
+		vblk->hw->ops->sleep_us(vblk->hw, DRAIN_POLL_US);
+	}
+	return 0;
+}
+
+static int flush_all(struct vblk *vblk)
+{
+	uint64_t nr = vblk_nr_changes(vblk);
+	int err;
+
+	if (!atomic_load(&vblk->volatile_cache) || atomic_load(&vblk->nr_flushed) == nr)
+		return 0;
+	err = vblk_ring_flush(&vblk->ring[0]);
+	if (err == 0)
+		vblk_note_flushed(vblk, nr);
+	return err;
+}
+
+int vblk_quiesce(struct vblk *vblk)
+{
+	int err;
+
+	vblk_rings_quiesce(vblk);
+	err = drain(vblk);
+	return err < 0 ? err : flush_all(vblk);
+}
+
+/* A device that asks for it again and again is given up. */
+static bool too_often(struct vblk *vblk)
+{
+	uint64_t now = count_now_ns();
+
+	for (unsigned i = 0; i < VBLK_RESETS_MAX; i++)
+		if (vblk->reset_ns[i] == 0 || now - vblk->reset_ns[i] > MINUTE_NS) {
+			vblk->reset_ns[i] = now;
+			return false;
+		}
+	return true;
+}
+
+static int give_up(struct vblk *vblk, int err, const char *why, const char *what)
+{
+	char text[512];
+
+	(void)snprintf(text, sizeof(text), "%s, %s", why, what);
+	vblk_break(vblk, err == -ENODEV ? err : -EIO, text);
+	return err;
+}
+
+/* The part between the freeze and the end. */
+static int reset_device(struct vblk *vblk)
+{
+	int err;
+
+	(void)vblk_rings_reap(vblk); /* what the device has finished is finished */
+	err = virtio_reset_device(vblk->vdev);
+	if (err < 0)
+		return err;
+	err = virtio_device_restart(vblk->vdev);
+	return err < 0 ? err : vblk_go_on(vblk);
+}
+
+int vblk_reset(struct vblk *vblk, bool planned, const char *why)
+{
+	int err = atomic_load(&vblk->dead);
+
+	if (err != 0)
+		return err;
+	if (vblk->vdev->config->restart_vqs == NULL)
+		return planned ? -EOPNOTSUPP : give_up(vblk, -EIO, why, "and it can't be reset");
+	if (!planned && too_often(vblk))
+		return give_up(vblk, -EIO, why, "time and again");
+	syslog(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: it is reset", vblk->info.name, why);
+	vblk_rings_quiesce(vblk);
+	err = planned ? vblk_quiesce(vblk) : 0;
+	if (err < 0) /* then it is a reset as any other */
+		syslog(LOG_WARNING, "%s: before the reset: %s", vblk->info.name,
+			err == -ETIMEDOUT ? vblk->vdev->config->silence(vblk->vdev)
+					  : strerror(-err));
+	err = reset_device(vblk);
+	if (err < 0)
+		return give_up(vblk, err, why,
+			vblk->vdev->why[0] != '\0' ? vblk->vdev->why : "and its reset failed");
+	atomic_fetch_add(&vblk->nr_resets, 1);
+	return 0;
+}

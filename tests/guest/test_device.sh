@@ -1,0 +1,105 @@
+#!/bin/bash
+# what is done with the device of a mount: resize, trim, cache mode, reset; and what is seen of it
+# guest: --smp 2 --monitor --timeout 600
+# disk: 1G,num-queues=2,serial=device
+# shellcheck disable=SC2086 # inside sets MNT: no blanks in it
+. tests/guest/qemu.sh
+DISK=0000:00:05.0
+
+fresh_mount() {
+	vblkctl bind $DISK
+	mkfs.vblkfs -q -f $DISK
+	mount -t fuse.vblkfs $DISK $MNT
+}
+
+info_of() { # TARGET FILTER of jq(1)
+	vblkctl info --json "$1" | jq -r "$2"
+}
+
+test_info_is_the_same_mounted_or_not() {
+	local what='[.serial, .bytes, .limits, .queues[0].size, [.features[] | select(.negotiated).name]] | tojson'
+	local free mounted
+	vblkctl bind $DISK
+	free=$(info_of $DISK "$what")
+	note "$free"
+	fresh_mount
+	mounted=$(info_of $MNT "$what")
+	[ "$free" = "$mounted" ] || fail "free: $free; mounted: $mounted"
+	[[ $free = *'"device",1073741824'*'"CONFIG_WCE"'*'"VERSION_1"'* ]] || fail "$free"
+	[ "$(info_of $MNT '.status_names | last')" = DRIVER_OK ] || fail "its status"
+	vblkctl info $MNT | grep -E '^ +32  VERSION_1 +yes$'
+	umount $MNT
+}
+
+# Requests go on all the while; in the end all is as it was written.
+test_reset_and_cache_mode_under_load() {
+	local n=0 flushes
+	fresh_mount
+	cp -a /run/tree $MNT/
+	(for i in 1 2 3; do cp -a /run/tree /run/large $MNT/ && sync $MNT/large; done) &
+	while kill -0 $! 2>/dev/null && [ $n -lt 12 ]; do
+		vblkctl reset $MNT
+		vblkctl cache $MNT writethrough
+		[ "$(vblkctl cache $MNT)" = writethrough ] || fail "the mode is not shown"
+		vblkctl reset $MNT
+		vblkctl cache $MNT writeback
+		n=$((n + 1))
+	done
+	wait
+	note "$n rounds; $(info_of $MNT '.resets') resets"
+	[ "$(info_of $MNT '.resets')" = $((2 * n)) ] || fail "not $((2 * n)) resets"
+	[ $n -gt 0 ] || fail "it was over before it began"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
+	flushes=$(stat_number $MNT flushes)
+	[ "$flushes" -gt 0 ] || fail "no flushes"
+	umount $MNT
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /run/tree $MNT/tree
+	cmp /run/large $MNT/large
+	umount $MNT
+}
+
+test_trim_frees_the_hosts_space() {
+	fresh_mount
+	dd if=/dev/urandom of=$MNT/zero bs=1M count=64 conv=fsync status=none
+	rm $MNT/zero
+	vblkctl trim $MNT | grep -E 'MiB trimmed$'
+	[ "$(vblkctl stat --json $MNT | jq '[.rings[].latency.discard.buckets | add // 0] | add > 0')" = true ] ||
+		fail "no discards"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
+	umount $MNT
+}
+
+resize_disk() { # BYTES
+	qemu_ask "{\"execute\": \"block_resize\", \"arguments\": {\"node-name\": \"disk0\", \"size\": $1}}" >/dev/null
+}
+
+test_capacity_follows_the_host_and_a_shrunk_disk_goes_on() {
+	fresh_mount
+	cp -a /run/tree $MNT/
+	resize_disk $((2 << 30))
+	for _ in $(seq 50); do
+		[ "$(info_of $MNT .bytes)" = $((2 << 30)) ] && break
+		sleep 0.1
+	done
+	[ "$(info_of $MNT .bytes)" = $((2 << 30)) ] || fail "not grown: $(info_of $MNT .bytes)"
+	resize_disk $((512 << 20))
+	for _ in $(seq 50); do
+		[ "$(info_of $MNT .smaller_than_used)" = true ] && break
+		sleep 0.1
+	done
+	[ "$(info_of $MNT .smaller_than_used)" = true ] || fail "it does not say that the disk is too small"
+	grep "shrinks from .* are in use" /run/syslog || fail "nor does the log"
+	same_tree /run/tree $MNT/tree
+	resize_disk $((1 << 30))
+	for _ in $(seq 50); do
+		[ "$(info_of $MNT .smaller_than_used)" = false ] && break
+		sleep 0.1
+	done
+	cp -a /run/large $MNT/
+	umount $MNT
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /run/tree $MNT/tree
+	cmp /run/large $MNT/large
+	umount $MNT
+}
