@@ -106,10 +106,11 @@ static int find(struct check *c, uint8_t *page)
 {
 	const struct super_disk *sb = (const struct super_disk *)page;
 	bool readable = read_at(c, SUPER_BLOCK, page);
+	bool ours = readable && le32_get(sb->head.magic) == BT_SUPER;
+	const char *why = readable ? super_check(sb, SUPER_BLOCK, c->disk_blocks) : "can't be read";
 	uint64_t alt = c->opts->alt_super;
 
-	if (readable && (super_check(sb, SUPER_BLOCK, c->disk_blocks) == NULL ||
-				sound_but_counters(sb, c->disk_blocks))) {
+	if (why == NULL || (readable && sound_but_counters(sb, c->disk_blocks))) {
 		(void)take(c, page, SUPER_BLOCK);
 		return 0;
 	}
@@ -124,6 +125,9 @@ static int find(struct check *c, uint8_t *page)
 					 (unsigned long long)alt);
 	if (try_copies(c, page) || try_images(c))
 		return 0;
+	if (ours)
+		return chk_fail(c, -ENODATA,
+			"superblock: %s; and no sound copy was found (-b names one)", why);
 	return chk_fail(c, -ENODATA,
 		"no vblkfs superblock, nor a copy of one: is it the right disk? (-b names a copy)");
 }

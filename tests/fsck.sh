@@ -97,6 +97,10 @@ truncate -s 64M empty.img
 ends 8 -n empty.img
 told "no vblkfs superblock"
 [ "$(wc -l <err)" = 1 ] || fail "not one line: $(cat err)"
+"$build/mkfs.vblkfs" -q short.img 64M
+truncate -s 63M short.img
+ends 8 -n short.img
+told "the filesystem is larger than the disk"
 flock a.img sh -c "! '$build/fsck.vblkfs' -y a.img 2>err" || fail "a locked image was checked"
 told "in use"
 chmod 400 a.img
