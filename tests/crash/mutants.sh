@@ -96,7 +96,7 @@ slow commit-in-time - tx.c '/^static int commit_in_ms/,/^}/s/return now >= due ?
 # Mounting, freezing and unmounting
 slow frozen-is-at-home freeze tx.c '/^static int bring_all_home/,/^}/s/while (err == 0 \&\&/while (false \&\&/'
 slow frozen-has-contents freeze tx.c '/^static int bring_all_home/,/^}/s/err = flush_round(txs);/err = 0;/'
-slow clean-bit-last - super.c '/^int fs_unmount/,/^}/s/err = tx_destroy(fs);/(void)mark_clean(fs);\n\t&/'
+slow clean-bit-last - super.c '/^int fs_unmount/,/^}/s/err = tx_destroy(fs);/if (!fs->read_only) (void)mark_clean(fs);\n\t&/'
 slow clean-bit-taken - super.c '/^static int mark_mounted/,/^}/s/\& ~STATE_CLEAN/\& ~0U/'
 slow replay-at-mount - super.c '/^static int recover/,/^}/s/err = tx_replay(&t.*);/err = 0;/'
 

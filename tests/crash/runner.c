@@ -498,7 +498,8 @@ static void begin_model(struct recording *rec, const struct op *base, uint32_t n
 
 static bool fail(char *why, size_t bytes, const char *what, int err)
 {
-	(void)snprintf(why, bytes, "%s: %s; %s", what, strerror(-err), world_messages());
+	(void)snprintf(why, bytes, "while it was recorded: %s: %s %s", what,
+		err < 0 ? strerror(-err) : "", world_messages());
 	return false;
 }
 
