@@ -80,8 +80,9 @@ static void print_rings(struct json_object *rings)
 		print_ring(i, json_object_array_get_idx(rings, i));
 }
 
-/* As mounted, or since an error; of the latter the list of mounts knows nothing. */
-static const char *read_only(struct json_object *o)
+/* Can it be written? Read-only as mounted, or since an error; of the latter the list of mounts knows
+ * nothing. */
+static const char *write_state(struct json_object *o)
 {
 	struct json_object *fs;
 
@@ -90,6 +91,8 @@ static const char *read_only(struct json_object *o)
 	if (json_object_object_get_ex(o, "fs", &fs) &&
 		strcmp(json_text(fs, "read_only"), "true") == 0)
 		return ", read-only since an error: see the system log";
+	if (json_object_object_get_ex(o, "fs", &fs) && strcmp(json_text(fs, "frozen"), "true") == 0)
+		return ", frozen: vblkctl thaw lets writing go on";
 	return "";
 }
 
@@ -164,7 +167,7 @@ static void print_mount(struct json_object *o)
 
 	printf("%s on %s (process %" PRIu64 ", %s%s)\n", json_text(o, "source"),
 		json_text(o, "mountpoint"), json_number(o, "pid"), json_text(o, "state"),
-		read_only(o));
+		write_state(o));
 	if (json_object_object_get_ex(o, "fs", &part))
 		print_fs(part);
 	if (json_object_object_get_ex(o, "rings", &part))

@@ -341,6 +341,7 @@ test_promise_13_a_copy_of_a_frozen_disk_has_all_and_reading_goes_on() {
     ! "$BUILD/vblkctl" freeze "$MNT" 2>"$T/err" || fail "frozen twice"
     grep -q 'frozen already' "$T/err"
     "$BUILD/vblkctl" stat --json "$MNT" | grep -q '"frozen": *true'
+    "$BUILD/vblkctl" stat "$MNT" | grep -q ', frozen'
     cp "$IMG" "$T/copy.img"
     for i in $(seq 20); do seq 100 >"$MNT/w/new$i" & done
     dd if=/dev/zero of="$MNT/w/f2" bs=1M count=4 oflag=direct 2>/dev/null &
