@@ -1,8 +1,9 @@
-/* fsck_world.h - for tests of the check: a small filesystem with one of everything, of which copies are cheap; and a walk through
- * all of one.
+/* fsck_world.h - for tests of the check: a small filesystem with one of everything, of which
+ * copies are cheap; and a walk through all of one.
  *
- * It has three groups, so that there are copies of the superblock and inodes in more than one table; files of one extent, of
- * three, and with a tree; directories of no leaf, one, and many; links, devices, attributes in all their places. */
+ * It has three groups, so that there are copies of the superblock and inodes in more than one
+ * table; files of one extent, of three, and with a tree; directories of no leaf, one, and many;
+ * links, devices, attributes in all their places. */
 #ifndef VBLKFS_TESTS_FSCK_WORLD_H
 #define VBLKFS_TESTS_FSCK_WORLD_H
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* test_check.c - fsck as a whole: whatever happens to a block of metadata, a repair ends with a filesystem that is sound, can be
- * used, and in which a second run finds nothing.
+/* test_check.c - fsck as a whole: whatever happens to a block of metadata, a repair ends with a
+ * filesystem that is sound, can be used, and in which a second run finds nothing.
  *
  * VBLKFS_SEED chooses other random damage, VBLKFS_ROUNDS more of it. */
 #include "fsck_world.h"

@@ -1,5 +1,5 @@
-/* test_check_repair.c - fsck, problem by problem: what is found, what is kept, what becomes of a repair that is refused, cut off, or
- * made on a disk that fails. */
+/* test_check_repair.c - fsck, problem by problem: what is found, what is kept, what becomes of a
+ * repair that is refused, cut off, or made on a disk that fails. */
 #include <dirent.h>
 #include "fsck_world.h"
 #include "dir.h"
