@@ -226,11 +226,12 @@ static void target_xblock(struct target *t, char **arg)
 static bool find_xattr(const uint8_t *data, unsigned bytes, uint64_t *k, unsigned *at)
 {
 	for (*at = 0; *at + offsetof(struct xattr_disk, data) <= bytes; (*k)--) {
-		const struct xattr_disk *e = (const struct xattr_disk *)(data + *at);
+		struct xattr_disk e; /* copied: what DATA is of is not declared as this */
 
 		if (*k == 0)
 			return true;
-		*at += (4U + e->name_bytes + le16_get(e->value_bytes) + 3U) & ~3U;
+		memcpy(&e, data + *at, offsetof(struct xattr_disk, data));
+		*at += (4U + e.name_bytes + le16_get(e.value_bytes) + 3U) & ~3U;
 	}
 	return false;
 }
