@@ -67,20 +67,16 @@ static int begin_anew(struct check *c)
 	return err;
 }
 
-static int replay(struct check *c)
+static int replay(struct check *c, uint64_t nr)
 {
-	uint64_t nr = 0;
 	int err;
 
-	if (c->clean) {
-		err = tx_replay_scan(&c->t, &nr);
-		if (err < 0 || nr == 0 ||
-			!chk_fix(c, P_JOURNAL_NOT_EMPTY, &(struct problem_at){.x = nr}))
-			return err;
-	}
+	if (c->clean &&
+		(nr == 0 || !chk_fix(c, P_JOURNAL_NOT_EMPTY, &(struct problem_at){.x = nr})))
+		return 0;
 	err = tx_replay(&c->t, &nr);
 	c->out->journal_replayed = nr > 0;
-	return err;
+	return err == 0 ? 0 : chk_fail(c, err, "cannot replay the journal: %s", strerror(-err));
 }
 
 int check_journal(struct check *c)
@@ -88,6 +84,7 @@ int check_journal(struct check *c)
 	uint8_t *page = chk_page_get(c);
 	int err = chk_read(c, c->fs.journal_start, page);
 	const char *why = err == -EIO ? "can't be read" : NULL;
+	uint64_t nr = 0;
 
 	if (err == 0)
 		why = head_fault(c, page);
@@ -99,11 +96,13 @@ int check_journal(struct check *c)
 			       &(struct problem_at){.block = c->fs.journal_start, .s = why})
 			       ? begin_anew(c)
 			       : 0;
-	err = replay(c);
+	/* Looked at first: what can't be read there is damage, but a disk that fails when the images
+	 * go home is none, and the journal must have them still at the next run. */
+	err = tx_replay_scan(&c->t, &nr);
 	if (err == -EUCLEAN || err == -EIO)
 		return chk_fix(c, P_JOURNAL_RECORD,
 			       &(struct problem_at){.block = c->fs.journal_start})
 			       ? begin_anew(c)
 			       : 0;
-	return err == 0 ? 0 : chk_fail(c, err, "cannot replay the journal: %s", strerror(-err));
+	return err < 0 ? err : replay(c, nr);
 }

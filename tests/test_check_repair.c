@@ -809,6 +809,25 @@ START_TEST(after_a_crash_the_replay_is_all_that_is_needed)
 }
 END_TEST
 
+/* Looped: the write, the flush. */
+START_TEST(a_disk_that_fails_during_the_replay_costs_no_journal)
+{
+	void (*const fail[])(struct blockdev *, uint64_t) = {
+		cut_disk_fail_writes, cut_disk_fail_flushes};
+	uint64_t unlinked;
+	struct blockdev *cut = crashed(&unlinked);
+
+	fail[_i](cut, 1);
+	ck_assert_int_eq(fsck_run(cut, FSCK_YES, &fsck_found, &result), -EIO);
+	ck_assert_str_eq(fsck_found.names, "");
+	fail[_i](cut, 0);
+	ck_assert_int_eq(fs_check(cut, &(struct fsck_opts){.mode = FSCK_PREEN}, &result), 0);
+	ck_assert(result.was_clean && result.journal_replayed);
+	fsck_sound(cut);
+	blk_close(cut);
+}
+END_TEST
+
 START_TEST(a_clean_filesystem_with_a_journal_is_not_believed)
 {
 	uint64_t unlinked;
@@ -1246,6 +1265,7 @@ static void add_space(TCase *tc)
 	tcase_add_test(tc, the_mark_of_damage_goes_with_a_repair);
 	tcase_add_test(tc, a_look_at_a_crashed_filesystem_replays_in_memory_only);
 	tcase_add_test(tc, after_a_crash_the_replay_is_all_that_is_needed);
+	tcase_add_loop_test(tc, a_disk_that_fails_during_the_replay_costs_no_journal, 0, 2);
 	tcase_add_test(tc, a_clean_filesystem_with_a_journal_is_not_believed);
 	tcase_add_loop_test(tc, the_orphan_list_is_made_anew, 0, 4);
 	tcase_add_test(tc, a_journal_that_makes_no_sense_begins_anew);
