@@ -389,7 +389,7 @@ static void sum_up_json(const struct job *job, const struct fsck_result *r, int 
 
 	json_object_object_add(o, "disk", json_object_new_string(job->disk));
 	json_object_object_add(o, "label", json_object_new_string(r->label));
-	json_object_object_add(o, "clean", json_object_new_boolean(r->was_clean));
+	json_object_object_add(o, "checked", json_object_new_boolean(!r->was_clean));
 	json_object_object_add(o, "journal_replayed", json_object_new_boolean(r->journal_replayed));
 	for (size_t i = 0; i < sizeof(number) / sizeof(number[0]); i++)
 		json_object_object_add(o, number[i].key, json_object_new_uint64(number[i].value));
