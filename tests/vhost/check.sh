@@ -37,7 +37,14 @@ kill_backend() {
     kill -KILL "$pid" 2>/dev/null || true
     while [ -d "/proc/$pid" ] && ! grep -q '^State:.*Z' "/proc/$pid/status"; do sleep 0.02; done
 }
-trap 'clean_up; kill_backend' EXIT
+# The mount first, which needs it; with clean_up() its number is gone, too.
+end_all() {
+    local pid=''
+    [ ! -s "$T/back-end.pid" ] || pid=$(cat "$T/back-end.pid")
+    clean_up
+    [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || true
+}
+trap end_all EXIT
 
 # What lib.sh's run_tests begins each test with, on the back-end instead of the image.
 make_fs() { # SIZE
