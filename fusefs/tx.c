@@ -460,12 +460,21 @@ void tx_io_end_read(struct fs_thread *t, unsigned epoch)
 		blk_wake(txs->q);
 }
 
+/* Never back: another thread's transfer may have ended under a later FLUSH meanwhile. */
+static void stamp(struct inode *inode, uint64_t flush)
+{
+	uint64_t was = atomic_load(&inode->written_at);
+
+	while (was < flush && !atomic_compare_exchange_weak(&inode->written_at, &was, flush))
+		continue;
+}
+
 void tx_io_end_in_place(struct fs_thread *t, unsigned epoch, struct inode *inode)
 {
 	struct txs *txs = t->fs->txs;
 
 	if (inode != NULL)
-		atomic_store(&inode->written_at, atomic_load(&txs->flushes_begun) + 1);
+		stamp(inode, atomic_load(&txs->flushes_begun) + 1);
 	atomic_store(&txs->data_unflushed, true); /* first: invariant 5 */
 	if (!atomic_load(&txs->data_watched) && !atomic_exchange(&txs->data_watched, true))
 		blk_wake(txs->q); /* to look at the clock from now on */
