@@ -280,15 +280,6 @@ static uint16_t put_indirect(
 	return number;
 }
 
-static uint64_t sum_bytes(const struct vq_seg *seg, unsigned nr)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < nr; i++)
-		sum += seg[i].bytes;
-	return sum;
-}
-
 int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in,
 	void *token)
 {
@@ -313,7 +304,7 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 		e->nr_desc = (uint16_t)nr;
 	}
 	e->token = token;
-	e->in_bytes = sum_bytes(seg + nr_out, nr_in);
+	e->in_bytes = vq_sum_bytes(seg + nr_out, nr_in);
 	e->avail_idx = r->avail_idx;
 	r->nr_free -= e->nr_desc;
 	dma_store16(r->hw, &r->avail->ring[r->avail_idx & r->mask], head);

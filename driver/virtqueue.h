@@ -15,6 +15,15 @@ struct vq_seg {
 	uint32_t bytes; /* not 0 */
 };
 
+static inline uint64_t vq_sum_bytes(const struct vq_seg *seg, unsigned nr)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < nr; i++)
+		sum += seg[i].bytes;
+	return sum;
+}
+
 struct vq_ring; /* the layouts' own */
 struct vq_packed;
 

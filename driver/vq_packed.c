@@ -212,15 +212,6 @@ static uint16_t put_indirect(
 	return number;
 }
 
-static uint64_t sum_bytes(const struct vq_seg *seg, unsigned nr)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < nr; i++)
-		sum += seg[i].bytes;
-	return sum;
-}
-
 int vqp_add(
 	struct vq_packed *p, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in, void *token)
 {
@@ -242,7 +233,7 @@ int vqp_add(
 		put_direct(p, seg, nr_out, nr, id);
 	}
 	e->token = token;
-	e->in_bytes = sum_bytes(seg + nr_out, nr_in);
+	e->in_bytes = vq_sum_bytes(seg + nr_out, nr_in);
 	e->number = p->added++;
 	return 0;
 }
