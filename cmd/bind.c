@@ -266,11 +266,11 @@ static void await_kernel_disk(struct pci_disk *d)
 
 static int unbind_locked(struct pci_disk *d, const struct message *m)
 {
+	char users[256];
 	int err;
 
-	if (d->held_by[0] != '\0')
-		return fail(
-			m, -EBUSY, "%s is in use: %s; unmount it first", d->address, d->held_by);
+	if (holders_of_disk(d, users, sizeof(users)) > 0)
+		return fail(m, -EBUSY, "%s is in use: %s; unmount it first", d->address, users);
 	err = sysfs_write(d->address, DRIVERS "/" UIO_DRIVER "/unbind");
 	if (err < 0)
 		return fail(m, err, "%s: %s did not let go of it: %s", d->address, UIO_DRIVER,

@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "holders.h"
+#include "pci_disk.h"
 #include "sysfs.h"
 
 struct part { /* the disk itself, or one of its partitions; or a uio device */
@@ -213,7 +214,7 @@ int holders_of(const char *block, char *out, size_t bytes)
 	return found;
 }
 
-int holders_of_uio(const char *uio, char *out, size_t bytes)
+static int holders_of_uio(const char *uio, char *out, size_t bytes)
 {
 	struct part p = {.type = S_IFCHR};
 	char line[32];
@@ -225,6 +226,14 @@ int holders_of_uio(const char *uio, char *out, size_t bytes)
 	snprintf(p.name, sizeof(p.name), "%s", uio);
 	p.dev = makedev(major, minor);
 	return opened(&p, 1, out, bytes);
+}
+
+int holders_of_disk(const struct pci_disk *d, char *out, size_t bytes)
+{
+	out[0] = '\0';
+	if (d->block[0] != '\0')
+		return holders_of(d->block, out, bytes);
+	return d->uio[0] != '\0' ? holders_of_uio(d->uio, out, bytes) : 0;
 }
 
 int holders_lock(const char *block)

@@ -3,13 +3,15 @@
 #define VBLKFS_HOLDERS_H
 #include <stddef.h>
 
+struct pci_disk;
+
 /* In words, into OUT: "mounted at /srv (vda1)", "swap", "held by md0", "open in process 612
  * (fsck)". Partitions count. 1: in use, 0: not, or a negative errno. */
 int holders_of(const char *block, char *out, size_t bytes);
 
-/* Likewise for uio0 and its like. It is never opened here: closing it again would take bus
- * mastering from whoever drives the function. */
-int holders_of_uio(const char *uio, char *out, size_t bytes);
+/* Likewise of a disk on PCI, whoever drives it. Its uio device is never opened here: closing it again
+ * would take bus mastering from whoever does. */
+int holders_of_disk(const struct pci_disk *d, char *out, size_t bytes);
 
 /* Take BLOCK exclusively, so that nobody can mount it or build on it until the descriptor is
  * closed. -EBUSY. */

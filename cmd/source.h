@@ -3,8 +3,8 @@
 #define VBLKFS_SOURCE_H
 #include "../driver/disk.h"
 
-/* disk.h's names, and uuid=, label= and serial= (in any case), which are looked for on all disks
- * that are bound and free. On failure ERR has one line. */
+/* disk.h's names, and uuid= and label= (in any case), which are looked for on all disks that are
+ * bound and free. On failure ERR has one line. */
 int source_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
 #endif

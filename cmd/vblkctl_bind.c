@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "bind.h"
+#include "holders.h"
 #include "vblkctl.h"
 
 static struct json_object *text_or_null(const char *s)
@@ -14,7 +15,7 @@ static struct json_object *text_or_null(const char *s)
 static struct json_object *disk_json(const struct pci_disk *d)
 {
 	struct json_object *o = json_object_new_object();
-	char id[16];
+	char id[16], users[256];
 
 	snprintf(id, sizeof(id), "%04x:%04x", d->vendor, d->device);
 	json_object_object_add(o, "address", json_object_new_string(d->address));
@@ -26,7 +27,8 @@ static struct json_object *disk_json(const struct pci_disk *d)
 	json_object_object_add(o, "device", text_or_null(d->block[0] != '\0' ? d->block : d->uio));
 	json_object_object_add(o, "bytes", d->bytes == 0 ? NULL : json_object_new_uint64(d->bytes));
 	json_object_object_add(o, "serial", text_or_null(d->serial));
-	json_object_object_add(o, "used_by", text_or_null(d->held_by));
+	(void)holders_of_disk(d, users, sizeof(users));
+	json_object_object_add(o, "used_by", text_or_null(users));
 	return o;
 }
 
@@ -37,12 +39,13 @@ static const char *or_dash(const char *s)
 
 static void print_disk(const struct pci_disk *d)
 {
-	char size[32];
+	char size[32], users[256];
 
+	(void)holders_of_disk(d, users, sizeof(users));
 	printf("%-13s %04x:%04x  %-16s %-7s %-11s %-20s %s\n", d->address, d->vendor, d->device,
 		or_dash(d->driver), or_dash(d->block[0] != '\0' ? d->block : d->uio),
 		d->bytes == 0 ? "-" : human_bytes(d->bytes, size, sizeof(size)), or_dash(d->serial),
-		or_dash(d->held_by));
+		or_dash(users));
 }
 
 int verb_list(const struct verb_args *a)

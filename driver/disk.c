@@ -1,8 +1,11 @@
 /* disk.c - which kind of disk a name means. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "disk.h"
+#include "pci_disk.h"
 
 bool disk_parse_address(const char *source, char *out, size_t bytes)
 {
@@ -38,6 +41,51 @@ const char *disk_socket(const char *source)
 								: NULL;
 }
 
+const char *disk_tag(const char *source, const char *key)
+{
+	size_t n = strlen(key);
+
+	return strncasecmp(source, key, n) == 0 && source[n] == '=' ? source + n + 1 : NULL;
+}
+
+int disk_find(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts,
+	struct blockdev **out, char *err, size_t err_bytes)
+{
+	struct pci_disk *disks;
+	char last[256] = "";
+	int n, nr_ours = 0;
+
+	n = pci_disk_list(&disks);
+	if (n < 0) {
+		snprintf(err, err_bytes, "cannot list the disks: %s", strerror(-n));
+		return n;
+	}
+	for (int i = 0; i < n; i++) {
+		if (!pci_disk_is_ours(&disks[i]))
+			continue;
+		nr_ours++;
+		if (vblk_open(disks[i].address, opts, out, last, sizeof(last)) < 0)
+			continue; /* in use, mostly */
+		if (is_it(*out, arg)) {
+			free(disks);
+			return 0;
+		}
+		blk_close(*out);
+	}
+	free(disks);
+	snprintf(err, err_bytes, "not found on %d bound disks%s%s; see vblkctl list", nr_ours,
+		last[0] != '\0' ? "; one failed: " : "", last);
+	return -ENODEV;
+}
+
+static bool has_serial(struct blockdev *dev, const void *arg)
+{
+	struct blk_info info;
+
+	blk_get_info(dev, &info);
+	return strcmp(info.serial, arg) == 0;
+}
+
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes)
 {
@@ -45,6 +93,8 @@ int disk_open(const char *source, const struct disk_opts *opts, struct blockdev 
 
 	if (disk_parse_address(source, address, sizeof(address)))
 		return vblk_open(address, opts, out, err, err_bytes);
+	if (disk_tag(source, "serial") != NULL)
+		return disk_find(has_serial, disk_tag(source, "serial"), opts, out, err, err_bytes);
 	if (disk_socket(source) != NULL)
 		return vblk_open_socket(disk_socket(source), opts, out, err, err_bytes);
 	return image_open(source, opts, out, err, err_bytes);

@@ -1,8 +1,8 @@
 /* disk.h - open a disk by the name a user gives it.
  *
  * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic),
- * vhost-user:/path.sock (the socket of a vhost-user-blk back-end); anything else is the path of an
- * image file. serial=, UUID=, LABEL= are resolved by the caller. */
+ * serial=ID (the one of those that has it; in any case), vhost-user:/path.sock (the socket of a
+ * vhost-user-blk back-end); anything else is the path of an image file. */
 #ifndef VBLKFS_DISK_H
 #define VBLKFS_DISK_H
 #include <stdbool.h>
@@ -22,6 +22,12 @@ struct disk_opts {
 /* OPTS may be NULL. On failure ERR has one line for the user. */
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
+/* The first that IS_IT likes, of the bound disks that are free: each is opened. */
+typedef bool (*disk_is_it_fn)(struct blockdev *dev, const void *arg);
+int disk_find(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts,
+	struct blockdev **out, char *err, size_t err_bytes);
+/* The value in KEY=VALUE, KEY in any case; NULL: SOURCE has another form. */
+const char *disk_tag(const char *source, const char *key);
 /* The PCI address that SOURCE is, by its form, as 0000:00:05.0 into OUT; false: SOURCE has another
  * form. */
 bool disk_parse_address(const char *source, char *out, size_t bytes);

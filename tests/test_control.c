@@ -1,7 +1,7 @@
 /* test_control.c - the daemon's socket and its clients: cmd/control.c, in a directory of its own. */
 #include <check.h>
 #include <sys/wait.h>
-#include "../cmd/pci_disk.h"
+#include "pci_disk.h"
 #undef RUN_DIR
 #define RUN_DIR run_dir
 static char run_dir[64];

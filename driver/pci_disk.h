@@ -17,7 +17,6 @@ struct pci_disk {
 	char uio[16];        /* uio0; empty: none */
 	char serial[21];     /* empty: none, or not known */
 	uint64_t bytes;      /* 0: not known */
-	char held_by[256];   /* who uses the disk, in words; empty: nobody */
 	char old_driver[32]; /* recorded by bind: the driver to give it back to */
 };
 

@@ -1,6 +1,5 @@
 /* pci_disk.c - see pci_disk.h. Nothing here touches a device: what a function bound to
- * uio_pci_generic holds is known from the record that bind made, and from the daemon that uses it.
- */
+ * uio_pci_generic holds is known from the record that bind made. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "disk.h"
-#include "holders.h"
 #include "pci_disk.h"
 #include "sysfs.h"
 #include "virtio.h"
@@ -89,14 +87,6 @@ static void look_at_kernel_disk(struct pci_disk *d)
 	(void)sysfs_read_u64(&sectors, "/sys/class/block/%s/size", d->block);
 	d->bytes = sectors * 512;
 	(void)sysfs_read(d->serial, sizeof(d->serial), "/sys/class/block/%s/serial", d->block);
-	(void)holders_of(d->block, d->held_by, sizeof(d->held_by));
-}
-
-static void look_at_uio(struct pci_disk *d)
-{
-	if (sysfs_child(d->uio, sizeof(d->uio), "uio", DEVICES "/%s/uio", d->address) < 0)
-		return;
-	(void)holders_of_uio(d->uio, d->held_by, sizeof(d->held_by));
 }
 
 static void look_at(const char *address, struct pci_disk *d)
@@ -121,7 +111,7 @@ static void look_closer(struct pci_disk *d)
 {
 	record_read(d);
 	look_at_kernel_disk(d);
-	look_at_uio(d);
+	(void)sysfs_child(d->uio, sizeof(d->uio), "uio", DEVICES "/%s/uio", d->address);
 }
 
 static int by_address(const void *a, const void *b)
