@@ -126,6 +126,7 @@ int pci_disk_list(struct pci_disk **out)
 	DIR *dir = opendir(DEVICES);
 	int n = 0;
 
+	*out = NULL;
 	if (dir == NULL)
 		return errno == ENOENT ? 0 : -errno; /* no PCI, no disks */
 	while ((e = readdir(dir)) != NULL) {
@@ -139,8 +140,9 @@ int pci_disk_list(struct pci_disk **out)
 		look_closer(&d);
 		more = realloc(all, (size_t)(n + 1) * sizeof(*all));
 		if (more == NULL) {
-			n = -ENOMEM;
-			break;
+			closedir(dir);
+			free(all);
+			return -ENOMEM;
 		}
 		all = more;
 		all[n++] = d;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include "log.h"
 #include "vblk.h"
 
 #define DRAIN_LIMIT_US  (30U * 1000 * 1000)
@@ -25,7 +26,7 @@ void vblk_break(struct vblk *vblk, int err, const char *why)
 {
 	if (atomic_exchange(&vblk->breaking, true))
 		return;
-	syslog(LOG_ERR, "%s: %s: every request fails from now on", vblk->info.name, why);
+	log_line(LOG_ERR, "%s: %s: every request fails from now on", vblk->info.name, why);
 	for (unsigned i = 0; i < vblk->nr_rings; i++) {
 		struct vblk_ring *ring = &vblk->ring[i];
 
@@ -122,11 +123,11 @@ int vblk_reset(struct vblk *vblk, bool planned, const char *why)
 		return planned ? -EOPNOTSUPP : give_up(vblk, -EIO, why, "and it can't be reset");
 	if (!planned && too_often(vblk))
 		return give_up(vblk, -EIO, why, "time and again");
-	syslog(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: it is reset", vblk->info.name, why);
+	log_line(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: it is reset", vblk->info.name, why);
 	vblk_rings_quiesce(vblk);
 	err = planned ? vblk_quiesce(vblk) : 0;
 	if (err < 0) /* then it is a reset as any other */
-		syslog(LOG_WARNING, "%s: before the reset: %s", vblk->info.name,
+		log_line(LOG_WARNING, "%s: before the reset: %s", vblk->info.name,
 			err == -ETIMEDOUT ? vblk->vdev->config->silence(vblk->vdev)
 					  : strerror(-err));
 	err = reset_device(vblk);

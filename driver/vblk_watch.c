@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <syslog.h>
 #include <unistd.h>
+#include "log.h"
 #include "vblk.h"
 
 #define TICK_MS     1000
@@ -58,7 +59,7 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 		w->idle_ticks[index] = 0;
 		time_out(vblk, why);
 	} else {
-		syslog(LOG_WARNING, "%s: %s", vblk->info.name, why);
+		log_line(LOG_WARNING, "%s: %s", vblk->info.name, why);
 	}
 }
 

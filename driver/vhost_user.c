@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "dma.h"
+#include "log.h"
 #include "vhost_conn.h"
 #include "vhost_user.h"
 #include "virtqueue.h"
@@ -107,7 +108,7 @@ static int cover(void *arg, unsigned nr_pages)
 		if (vu->told_memory)
 			err = vhc_add_memory(&vu->conn, r, dma_file(vu->dma));
 		if (err == -EREMOTEIO) {
-			syslog(LOG_ERR, "%s: the back-end takes no more memory", vu->vdev.name);
+			log_line(LOG_ERR, "%s: the back-end takes no more memory", vu->vdev.name);
 		} else { /* if the connection broke, the next back-end gets it */
 			vu->nr_regions++;
 			vu->nr_pages += more;
@@ -395,7 +396,7 @@ static int check_successor(struct vhost_user *vu, const struct vhost_conn *next)
 	if (missing == 0 && next->max_queues >= vu->nr_vrings &&
 		next->max_regions >= vu->nr_regions && next->config_bytes >= vu->vdev.config_bytes)
 		return 0;
-	syslog(LOG_ERR,
+	log_line(LOG_ERR,
 		"%s: the new back-end can't go on for the last one: it lacks features 0x%llx, or "
 		"queues, "
 		"memory slots or configuration",
@@ -475,7 +476,7 @@ static bool survive(struct vhost_user *vu)
 
 	disconnect(vu);
 	if (virtio_device_freeze(&vu->vdev)) {
-		syslog(LOG_WARNING, "%s: the back-end is gone; waiting %u s for the next",
+		log_line(LOG_WARNING, "%s: the back-end is gone; waiting %u s for the next",
 			vu->vdev.name, vhost_user_retry_s);
 		err = wait_for_successor(vu);
 	}
@@ -486,7 +487,7 @@ static bool survive(struct vhost_user *vu)
 		wake_all(vu);
 		return false;
 	}
-	syslog(LOG_NOTICE, "%s: a back-end is there again", vu->vdev.name);
+	log_line(LOG_NOTICE, "%s: a back-end is there again", vu->vdev.name);
 	virtio_device_restore(&vu->vdev);
 	return true;
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include "log.h"
 #include "probes.h"
 #include "vblk.h"
 #include "vhost_user.h"
@@ -224,13 +225,13 @@ static void report_capacity(struct vblk *vblk, uint64_t before, uint64_t now)
 	uint64_t used = atomic_load(&vblk->dev.nr_claimed);
 
 	if (now < used)
-		syslog(LOG_ERR,
+		log_line(LOG_ERR,
 			"%s: the disk shrinks from %llu to %llu sectors, and %llu are in use: "
 			"requests past its end fail until it is as large again",
 			vblk->info.name, (unsigned long long)before, (unsigned long long)now,
 			(unsigned long long)used);
 	else
-		syslog(LOG_NOTICE, "%s: capacity changes from %llu to %llu sectors",
+		log_line(LOG_NOTICE, "%s: capacity changes from %llu to %llu sectors",
 			vblk->info.name, (unsigned long long)before, (unsigned long long)now);
 }
 
@@ -280,7 +281,7 @@ static void restore_rings(struct vblk *vblk)
 
 	if (atomic_load(&vblk->volatile_cache) && nr_changes != atomic_load(&vblk->nr_flushed)) {
 		err = -EIO;
-		syslog(LOG_ERR,
+		log_line(LOG_ERR,
 			"%s: what was written and not flushed may be lost: the next flush fails",
 			vblk->info.name);
 	}

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include "log.h"
 #include "virtio_bus.h"
 
 #define STATUS_GONE 0xffU /* what reads of a removed function give */
@@ -97,7 +98,7 @@ static int reset_by_force(struct virtio_device *vdev, int err)
 	if (vdev->hw->ops->function_reset(vdev->hw) == 0 && vdev->config->get_status(vdev) == 0)
 		return 0;
 	vdev->reset_failed = true;
-	syslog(LOG_CRIT,
+	log_line(LOG_CRIT,
 		"%s: the device does not reset; bus mastering is %s, and its memory is kept",
 		vdev->name, off == 0 ? "off" : "still on");
 	return virtio_fail(vdev, err, "the device does not reset");

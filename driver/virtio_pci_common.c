@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <syslog.h>
 #include <unistd.h>
+#include "log.h"
 #include "virtio_pci_common.h"
 #include "virtqueue.h"
 
@@ -165,7 +166,7 @@ static void lose_irq(struct virtio_pci *vpci, int err)
 	if (err == -ENODEV)
 		virtio_device_gone(&vpci->vdev, err);
 	else
-		syslog(LOG_WARNING, "%s: no interrupt (%s): polling instead", vpci->vdev.name,
+		log_line(LOG_WARNING, "%s: no interrupt (%s): polling instead", vpci->vdev.name,
 			strerror(-err));
 	for (unsigned i = 0; i < vpci->nr_vqs; i++)
 		vq_interrupt(vpci->vqs[i]);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include "log.h"
 #include "virtqueue.h"
 #include "vq_packed.h"
 #include "vq_tables.h"
@@ -354,7 +355,7 @@ void vq_notify(struct virtqueue *vq)
 void vq_break(struct virtqueue *vq, const char *what, unsigned value)
 {
 	vq->broken = true;
-	syslog(LOG_ERR, "%s: %s: the device broke the virtqueue's rules: %s %u", vq->vdev->name,
+	log_line(LOG_ERR, "%s: %s: the device broke the virtqueue's rules: %s %u", vq->vdev->name,
 		vq->name, what, value);
 }
 
