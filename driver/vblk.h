@@ -22,8 +22,9 @@
 #include "virtio_bus.h"
 #include "virtqueue.h"
 
-#define VBLK_RESETS_MAX 5U   /* of a device that asks for them, in a minute; then it is given up */
-#define VBLK_SEGS_MAX   128U /* with header and status */
+#define VBLK_RESETS_MAX 5U    /* of a device that asks for them, in a minute; then it is given up */
+#define VBLK_SEGS_MAX   128U  /* with header and status */
+#define VBLK_NO_STATUS  0xffU /* stands there until the device writes one */
 #define VBLK_PART_BYTES (1U << 30) /* more at a time serves nobody; 2.7.5.2 allows 4 GiB */
 
 struct vblk;

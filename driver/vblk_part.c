@@ -12,10 +12,9 @@
 #include "probes.h"
 #include "vblk.h"
 
-#define ID_LIMIT_US   (5U * 1000 * 1000)
-#define ID_POLL_US    20U
-#define ID_HEALTH_US  1000U /* a look at the device's status costs more than one at the ring */
-#define STATUS_POISON 0xffU
+#define ID_LIMIT_US  (5U * 1000 * 1000)
+#define ID_POLL_US   20U
+#define ID_HEALTH_US 1000U /* a look at the device's status costs more than one at the ring */
 
 static uint32_t min32(uint64_t a, uint64_t b)
 {
@@ -217,7 +216,7 @@ static int add_part(struct vblk_ring *ring, struct part *part, bool data_in)
 	dma_store32(hw, &dma->header.type, part->type);
 	dma_store32(hw, &dma->header.reserved, 0);
 	dma_store64(hw, &dma->header.sector, part->sector);
-	dma_store8(hw, &dma->status, STATUS_POISON);
+	dma_store8(hw, &dma->status, VBLK_NO_STATUS);
 	part->seg[0] = (struct vq_seg){
 		.addr = slot_addr(ring, part->slot, offsetof(struct vblk_slot_dma, header)),
 		.bytes = sizeof(dma->header)};

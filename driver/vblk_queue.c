@@ -103,6 +103,16 @@ static void part_returned(struct vblk_ring *ring, struct vblk_slot *slot, int er
 		finish(ring, req);
 }
 
+/* With IN_ORDER an entry of the used ring may speak for requests that it does not name. One without a
+ * status is not believed: the device may have it still, so that only a reset may end it. */
+static bool is_skipped(struct vblk_ring *ring, uint8_t status)
+{
+	if (status != VBLK_NO_STATUS || !virtio_has_feature(ring->vblk->vdev, VIRTIO_F_IN_ORDER))
+		return false;
+	vq_break(ring->vq, "a request is used, and has the status", status);
+	return true;
+}
+
 static void reap(struct vblk_ring *ring)
 {
 	struct vblk_slot *slot;
@@ -112,6 +122,8 @@ static void reap(struct vblk_ring *ring)
 		uint8_t status =
 			dma_load8(ring->vblk->hw, &ring->slot_dma[slot - ring->slot].status);
 
+		if (is_skipped(ring, status))
+			return;
 		if (now_ns == 0)
 			now_ns = count_now_ns();
 		took_ns = now_ns - slot->given_ns;

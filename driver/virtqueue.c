@@ -6,7 +6,9 @@
  *  2. Between vq_kick_prepare() and its used entry a request's descriptors are not written (3.3.1).
  *  3. shown_idx - used_idx is how many requests the device has; it may return each of them once,
  *     and nothing else.
- *  4. A device that breaks 3 makes the queue broken, for good. */
+ *  4. A device that breaks 3 makes the queue broken, for good.
+ *  5. With IN_ORDER the free descriptors are a ring, not a stack: each request takes those behind
+ *     the last one's, so the oldest one's are where the one before it ended (2.7.5.2). */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -32,12 +34,15 @@ struct entry {       /* of a descriptor in the ring */
 struct vq_ring {
 	struct hw *hw;
 	bool event_idx;
+	bool in_order;
 	bool cb_enabled;
 	uint16_t size, mask;
 	uint16_t avail_idx; /* next to fill */
 	uint16_t shown_idx; /* what the device was shown */
 	uint16_t used_idx;  /* next to take */
 	uint16_t used_seen; /* the device's, as of the last look */
+	uint16_t batch_end; /* where the next used entry is to be read */
+	uint16_t oldest;    /* IN_ORDER: the head of the next that comes back */
 	uint16_t free_head, nr_free;
 
 	struct vring_desc *desc;
@@ -55,7 +60,8 @@ struct vq_ring {
 uint64_t vq_known_features(void)
 {
 	uint64_t known = 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |
-			 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_F_RING_PACKED;
+			 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_F_RING_PACKED |
+			 1ULL << VIRTIO_F_IN_ORDER;
 
 #if defined(__x86_64__) || defined(__i386__)
 	known |= 1ULL << VIRTIO_F_ORDER_PLATFORM; /* here hw.h's barriers hold for devices too */
@@ -123,9 +129,10 @@ static void quench(struct vq_ring *r)
 /* The ring's memory is zero (2.7.10.1). */
 static void start_ring(struct vq_ring *r)
 {
-	r->avail_idx = r->shown_idx = r->used_idx = r->used_seen = 0;
+	r->avail_idx = r->shown_idx = r->used_idx = r->used_seen = r->batch_end = 0;
+	r->oldest = 0;
 	for (uint16_t i = 0; i < r->size; i++)
-		r->entry[i] = (struct entry){.next = i + 1};
+		r->entry[i] = (struct entry){.next = (i + 1) & r->mask};
 	r->free_head = 0;
 	r->nr_free = r->size;
 	vq_tables_reset(&r->tables);
@@ -144,6 +151,7 @@ static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring
 	r->size = size;
 	r->mask = size - 1;
 	r->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
+	r->in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
 	err = alloc_entries(r);
 	if (err == 0)
 		err = alloc_ring(r, size);
@@ -384,16 +392,25 @@ static bool is_with_device(const struct vq_ring *r, uint32_t id)
 }
 
 /* The request's descriptors go back to the head of the free list, in their order. */
+static void push_free(struct vq_ring *r, uint16_t head, uint16_t nr)
+{
+	uint16_t last = head;
+
+	for (uint16_t i = 1; i < nr; i++)
+		last = r->entry[last].next;
+	r->entry[last].next = r->free_head;
+	r->free_head = head;
+}
+
 static void *reclaim(struct vq_ring *r, uint16_t head)
 {
 	struct entry *e = &r->entry[head];
 	void *token = e->token;
-	uint16_t last = head;
 
-	for (uint16_t i = 1; i < e->nr_desc; i++)
-		last = r->entry[last].next;
-	r->entry[last].next = r->free_head;
-	r->free_head = head;
+	if (r->in_order)
+		r->oldest = (head + e->nr_desc) & r->mask;
+	else
+		push_free(r, head, e->nr_desc);
 	r->nr_free += e->nr_desc;
 	if (e->table != VQ_NO_TABLE)
 		r->tables.free[r->tables.nr_free++] = e->table;
@@ -401,30 +418,60 @@ static void *reclaim(struct vq_ring *r, uint16_t head)
 	return token;
 }
 
-void *vq_get_buf(struct virtqueue *vq)
+/* The requests up to END are used, by the device's words; it must have counted them, too. */
+static bool take_batch(struct virtqueue *vq, uint16_t end)
+{
+	struct vq_ring *r = vq->ring;
+
+	if ((uint16_t)(end - r->used_idx) > (uint16_t)(r->used_seen - r->used_idx)) {
+		vq_break(vq, "it does not use requests in their order, used index", r->used_seen);
+		return false;
+	}
+	r->batch_end = end;
+	return true;
+}
+
+/* Read the next used entry, for one request, *HEAD; or, with IN_ORDER, for all from the oldest to the
+ * one that it names: those have no entries of their own (2.7.9). False: none, or broken. */
+static bool take_used(struct virtqueue *vq, uint16_t *head)
 {
 	struct vq_ring *r = vq->ring;
 	const struct vring_used_elem *elem;
 	uint32_t id, bytes;
 
-	if (vq->packed != NULL)
-		return vq->broken ? NULL : vqp_get_buf(vq);
-	if (vq->broken || (r->used_idx == r->used_seen && !look_at_used(vq)))
-		return NULL;
+	if (r->used_idx == r->used_seen && !look_at_used(vq))
+		return false;
 	elem = &r->used->ring[r->used_idx & r->mask];
 	id = dma_load32(r->hw, &elem->id);
 	bytes = dma_load32(r->hw, &elem->len);
 	if (!is_with_device(r, id)) {
 		vq_break(vq, "it does not have the request that it returns, id", id);
-		return NULL;
+		return false;
 	}
 	/* Too few bytes say nothing (2.7.8.3), too many can't be. */
 	if (bytes > r->entry[id].in_bytes) {
 		vq_break(vq, "it wrote past the request's buffers, bytes", bytes);
-		return NULL;
+		return false;
 	}
+	if (r->in_order)
+		return take_batch(vq, r->entry[id].avail_idx + 1);
+	r->batch_end++;
+	*head = (uint16_t)id;
+	return true;
+}
+
+void *vq_get_buf(struct virtqueue *vq)
+{
+	struct vq_ring *r = vq->ring;
+	uint16_t head;
+
+	if (vq->packed != NULL)
+		return vq->broken ? NULL : vqp_get_buf(vq);
+	head = r->oldest;
+	if (vq->broken || (r->used_idx == r->batch_end && !take_used(vq, &head)))
+		return NULL;
 	r->used_idx++;
-	return reclaim(r, (uint16_t)id);
+	return reclaim(r, head);
 }
 
 void vq_disable_cb(struct virtqueue *vq)

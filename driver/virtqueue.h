@@ -2,8 +2,8 @@
  * has used them.
  *
  * Nothing here names a ring's layout: behind these calls stands the packed ring of virtio 1.2, 2.8,
- * when it is negotiated, else the split one of 2.7; both with indirect descriptors and event index
- * when those are.
+ * when it is negotiated, else the split one of 2.7; both with indirect descriptors, event index and
+ * use in order when those are.
  *
  * Addresses are the device's. Threads: one at a time per queue, but for vq_interrupt(). */
 #ifndef VBLKFS_VIRTQUEUE_H

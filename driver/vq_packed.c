@@ -10,7 +10,9 @@
  *  2. Requests are added behind a head that is not available yet: the first since the last kick.
  *     Its flags are stored last, by vqp_kick_prepare(), and show all of them at once (2.8.6).
  *  3. From then until it is used a request's descriptors are not written (2.8.16).
- *  4. The device may return each request that it was shown once, and nothing else. */
+ *  4. The device may return each request that it was shown once, and nothing else.
+ *  5. With IN_ORDER a request's buffer id is where it stands in the ring: so next_used is also the
+ *     oldest one's id. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -32,13 +34,15 @@ struct entry {       /* by buffer id */
 struct vq_packed {
 	struct hw *hw;
 	bool event_idx;
+	bool in_order;
 	bool cb_enabled;
 	bool avail_wrap, used_wrap;
 	uint16_t size;
 	uint16_t next_avail, next_used;
 	uint16_t nr_free; /* descriptors */
 	uint16_t free_id;
-	uint16_t added, shown; /* requests, ever */
+	uint16_t added, shown, returned; /* requests, ever */
+	uint16_t batch_end; /* when so many have returned the next used descriptor is to be read */
 	uint16_t unshown_descs;
 	uint16_t first_head, first_flags; /* invariant 2 */
 
@@ -87,7 +91,7 @@ static void start_ring(struct vq_packed *p)
 	p->nr_free = p->size;
 	p->next_avail = p->next_used = 0;
 	p->avail_wrap = p->used_wrap = true;
-	p->added = p->shown = p->unshown_descs = 0;
+	p->added = p->shown = p->returned = p->batch_end = p->unshown_descs = 0;
 	p->cb_enabled = false;
 	vq_tables_reset(&p->tables);
 	set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
@@ -103,6 +107,7 @@ int vqp_create(struct virtio_device *vdev, uint16_t size, struct vq_packed **out
 	p->hw = vdev->hw;
 	p->size = size;
 	p->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
+	p->in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
 	p->entry = calloc(size, sizeof(*p->entry));
 	err = p->entry == NULL ? -ENOMEM : alloc_ring(p);
 	if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))
@@ -216,7 +221,7 @@ int vqp_add(
 	struct vq_packed *p, const struct vq_seg *seg, unsigned nr_out, unsigned nr_in, void *token)
 {
 	unsigned nr = nr_out + nr_in;
-	uint16_t id = p->free_id;
+	uint16_t id = p->in_order ? p->next_avail : p->free_id;
 	struct entry *e;
 
 	assert(nr > 0 && nr <= vqp_max_segs(p) && token != NULL);
@@ -307,7 +312,9 @@ static void *reclaim(struct vq_packed *p, uint16_t id)
 	return token;
 }
 
-void *vqp_get_buf(struct virtqueue *vq)
+/* Read the next used descriptor, for one request, *ID; or, with IN_ORDER, for all from the oldest to
+ * the one that it names (2.8.8). False: none, or broken. */
+static bool take_used(struct virtqueue *vq, uint16_t *id_out)
 {
 	struct vq_packed *p = vq->packed;
 	const struct vring_packed_desc *d = &p->desc[p->next_used];
@@ -315,20 +322,34 @@ void *vqp_get_buf(struct virtqueue *vq)
 	uint32_t bytes;
 
 	if (!is_used(p, flags))
-		return NULL;
+		return false;
 	/* The flags before the rest and the data; the device stores those, then the flags. */
 	dma_rmb(p->hw);
 	id = dma_load16(p->hw, &d->id);
 	bytes = dma_load32(p->hw, &d->len);
 	if (!is_with_device(p, id)) {
 		vq_break(vq, "it does not have the request that it returns, id", id);
-		return NULL;
+		return false;
 	}
 	/* Only with WRITE the length counts (2.8.4). Too few bytes say nothing, too many can't be. */
 	if ((flags & VRING_DESC_F_WRITE) != 0 && bytes > p->entry[id].in_bytes) {
 		vq_break(vq, "it wrote past the request's buffers, bytes", bytes);
-		return NULL;
+		return false;
 	}
+	p->batch_end = (uint16_t)(p->in_order ? p->entry[id].number + 1 : p->returned + 1);
+	if (!p->in_order)
+		*id_out = id;
+	return true;
+}
+
+void *vqp_get_buf(struct virtqueue *vq)
+{
+	struct vq_packed *p = vq->packed;
+	uint16_t id = p->next_used;
+
+	if (p->returned == p->batch_end && !take_used(vq, &id))
+		return NULL;
+	p->returned++;
 	return reclaim(p, id);
 }
 
@@ -351,5 +372,6 @@ bool vqp_enable_cb(struct vq_packed *p)
 		set_event(p, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
 	/* The wish before the flags are looked at again; the device stores flags, then reads it. */
 	dma_mb(p->hw);
-	return is_used(p, dma_load16(p->hw, &p->desc[p->next_used].flags));
+	return p->returned != p->batch_end ||
+	       is_used(p, dma_load16(p->hw, &p->desc[p->next_used].flags));
 }

@@ -11,13 +11,12 @@
 #	section			rules			why
 #	2.6.1, 4.1.4.3.2	VQ2 VQ3 PC13		no queue is ever reset alone: RING_RESET is not accepted (RF7)
 #	2.9			NT2			NOTIFICATION_DATA is not accepted (RF7)
-#	2.7.5.2, 2.7.9		SP8 SP9			IN_ORDER is not accepted (RF7)
-#	2.8.8, 2.8.16		PK12 PK13		NOTIFICATION_DATA and IN_ORDER are not accepted (RF7)
+#	2.8.16			PK12			NOTIFICATION_DATA is not accepted (RF7)
 #	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
 #	5.2.6			BO11			LIFETIME is not accepted, GET_LIFETIME never sent
 set -u
-absent=(VQ2 VQ3 PC13 NT2 SP8 SP9 PK12 PK13 IN5 PC17 PC20 BO11)
+absent=(VQ2 VQ3 PC13 NT2 PK12 IN5 PC17 PC20 BO11)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -106,6 +105,11 @@ mutant SP6 virtqueue virtqueue.c 's/if (vq->ring->tables.mem == NULL || vq->size
 mutant SP7 virtqueue virtqueue.c 's/if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))/if (err == 0)/'
 mutant SP7 virtqueue virtqueue.c 's/&whole, VRING_DESC_F_INDIRECT, 0)/\&whole, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 0)/'
 mutant SP7 virtqueue virtqueue.c '/^static uint16_t put_indirect/,/^}/s/desc_flags(i, nr_out, nr)/VRING_DESC_F_INDIRECT | desc_flags(i, nr_out, nr)/'
+mutant SP8 virtqueue:in_order virtqueue.c '/^static void \*reclaim/,/^}/s/if (r->in_order)/if (false)/'
+mutant SP8 virtqueue:in_order virtqueue.c '/^static uint16_t put_indirect/,/^}/s/i + 1 < nr ? i + 1 : 0/i + 1 < nr ? nr - 1 : 0/'
+mutant SP9 virtqueue:in_order virtqueue.c '/^static bool take_used/,/^}/s/if (r->in_order)/if (false)/'
+mutant SP9 hostile:in_order virtqueue.c '/^static bool take_batch/,/^}/s/if ((uint16_t)(end .*/if (false) {/'
+mutant SP9 hostile:in_order vblk_queue.c 's/if (is_skipped(ring, status))/if (false)/'
 mutant SP10 virtqueue virtqueue.c '/^int vq_add/,/^}/s/r->avail_idx++;/r->avail_idx--;/'
 mutant SP11 virtqueue virtqueue.c '/^static void quench/,/^}/s/if (r->event_idx)/if (false)/'
 mutant SP12 virtqueue virtqueue.c 's/if (bytes > r->entry\[id\].in_bytes)/if (bytes != r->entry[id].in_bytes)/'
@@ -151,6 +155,9 @@ mutant PK11 virtqueue:packed vq_packed.c '/^bool vqp_enable_cb/,/^}/s/if (p->eve
 mutant PK11 virtqueue:packed vq_packed.c '/^static bool wants_kick/,/^}/s/event = (uint16_t)(event - p->size);.*/;/'
 mutant PK11 virtqueue:packed vq_packed.c 's/return flags != VRING_PACKED_EVENT_FLAG_DISABLE;/return true;/'
 mutant PK11 virtqueue:packed vq_packed.c '/^void vqp_disable_cb/,/^}/s/set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);//'
+mutant PK13 virtqueue:packed_in_order vq_packed.c 's/p->in_order ? p->entry\[id\].number + 1 : p->returned + 1/p->returned + 1/'
+mutant PK13 virtqueue:packed_in_order vq_packed.c '/^bool vqp_enable_cb/,/^}/s/return p->returned != p->batch_end ||/return/'
+mutant PK13 hostile:packed_in_order vblk_queue.c 's/if (is_skipped(ring, status))/if (false)/'
 mutant RF3 virtio_pci virtqueue.c 's/ | 1ULL << VIRTIO_F_RING_PACKED;/;/'
 mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/id < p->size \&\&//'
 mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/p->entry\[id\].token != NULL/true/'
@@ -200,7 +207,6 @@ mutant RF4 virtio_pci virtqueue.c '/known |= 1ULL << VIRTIO_F_ORDER_PLATFORM;/d'
 mutant RF5 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_SR_IOV/'
 mutant RF6 virtio_pci virtio_pci_modern.c 's/if (vpci->at.common.bytes >= COMMON(queue_notify_data) + 2)/if (true)/'
 
-mutant RF7 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_IN_ORDER/'
 mutant RF7 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_NOTIFICATION_DATA/'
 mutant RF7 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_RING_RESET/'
 

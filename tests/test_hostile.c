@@ -38,6 +38,18 @@ static void setup_packed(void)
 	r.cfg.features[0] |= BIT(VIRTIO_F_RING_PACKED);
 }
 
+static void setup_in_order(void)
+{
+	setup();
+	r.cfg.features[0] |= BIT(VIRTIO_F_IN_ORDER);
+}
+
+static void setup_packed_in_order(void)
+{
+	setup_packed();
+	r.cfg.features[0] |= BIT(VIRTIO_F_IN_ORDER);
+}
+
 static void teardown(void)
 {
 	rig_end(&r);
@@ -167,6 +179,27 @@ START_TEST(completion_without_a_status_is_an_error) /* BO12: the poison is still
 	all_end_with(1, -EIO);
 	blk_dma_free(r.dev, buf, NR_IO * 4096);
 	model_forgive(r.m); /* the model still takes the request for its own */
+}
+END_TEST
+
+/* SP9, PK13: the last of three, alone; a packed ring can't tell it from a batch, but its statuses do */
+START_TEST(requests_used_out_of_their_order_are_a_broken_protocol)
+{
+	r.cfg.order = MODEL_LAST_FIRST;
+	open_with_inflight(3);
+	ck_assert(model_complete(r.m, 0, 2));
+	all_end_with(3, -EPROTO);
+	stays_broken(-EPROTO);
+}
+END_TEST
+
+/* The memory of a request without a status is the device's until a reset. */
+START_TEST(batch_with_a_request_that_was_not_done_is_a_broken_protocol)
+{
+	open_with_inflight(3);
+	model_push_used(r.m, 0, model_head_in_flight(r.m, 0, 0), 1);
+	all_end_with(3, -EPROTO);
+	stays_broken(-EPROTO);
 }
 END_TEST
 
@@ -477,16 +510,33 @@ START_TEST(capacity_may_vanish_at_any_access) /* CF1, BO18 */
 }
 END_TEST
 
-static void add_rings(TCase *tc, int nr_ids)
+static void add_any_rings(TCase *tc, int nr_ids)
 {
 	tcase_add_loop_test(tc, used_id_that_is_not_in_flight_is_a_broken_protocol, 0, nr_ids);
 	tcase_add_test(tc, used_id_of_an_inner_descriptor_is_a_broken_protocol);
-	tcase_add_test(tc, request_completed_twice_is_a_broken_protocol);
-	tcase_add_test(tc, completion_without_a_status_is_an_error);
 	tcase_add_test(tc, completion_with_nothing_in_flight_is_a_broken_protocol);
 	tcase_add_loop_test(tc, used_length_past_the_buffers_is_a_broken_protocol, 0, 4);
 	tcase_add_loop_test(tc, rings_full_of_garbage_end_in_an_error, 0, 20);
 	tcase_add_loop_test(tc, random_misbehaviour_ends_every_request_once, 0, 60);
+}
+
+static void add_rings(TCase *tc, int nr_ids)
+{
+	add_any_rings(tc, nr_ids);
+	tcase_add_test(tc, request_completed_twice_is_a_broken_protocol);
+	tcase_add_test(tc, completion_without_a_status_is_an_error);
+}
+
+static TCase *rings_in_order(const char *name, SFun set_up)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, set_up, teardown);
+	tcase_set_timeout(tc, 60);
+	add_any_rings(tc, 5);
+	tcase_add_test(tc, requests_used_out_of_their_order_are_a_broken_protocol);
+	tcase_add_test(tc, batch_with_a_request_that_was_not_done_is_a_broken_protocol);
+	return tc;
 }
 
 static TCase *packed_rings(void)
@@ -519,6 +569,8 @@ int main(void)
 	tcase_add_test(tc, capacity_may_vanish_at_any_access);
 	suite_add_tcase(suite, tc);
 	suite_add_tcase(suite, packed_rings());
+	suite_add_tcase(suite, rings_in_order("in order", setup_in_order));
+	suite_add_tcase(suite, rings_in_order("packed in order", setup_packed_in_order));
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

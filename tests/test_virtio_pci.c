@@ -194,7 +194,7 @@ START_TEST(unknown_features_are_left_alone)
 	ck_assert(accepted(VIRTIO_F_ORDER_PLATFORM));
 #endif
 	ck_assert(accepted(VIRTIO_F_RING_PACKED)); /* RF3 */
-	ck_assert(!accepted(VIRTIO_F_IN_ORDER));
+	ck_assert(accepted(VIRTIO_F_IN_ORDER));
 	ck_assert(!accepted(VIRTIO_F_SR_IOV));
 	ck_assert(!accepted(VIRTIO_F_NOTIFICATION_DATA));
 	ck_assert(!accepted(VIRTIO_F_RING_RESET));

@@ -27,6 +27,23 @@ static void setup_packed(void)
 	r.cfg.features[0] |= 1ULL << VIRTIO_F_RING_PACKED;
 }
 
+static void setup_in_order(void)
+{
+	setup();
+	r.cfg.features[0] |= 1ULL << VIRTIO_F_IN_ORDER;
+}
+
+static void setup_packed_in_order(void)
+{
+	setup_packed();
+	r.cfg.features[0] |= 1ULL << VIRTIO_F_IN_ORDER;
+}
+
+static bool is_in_order(void)
+{
+	return r.cfg.features[0] >> VIRTIO_F_IN_ORDER & 1;
+}
+
 static bool is_packed(void)
 {
 	return r.cfg.features[0] >> VIRTIO_F_RING_PACKED & 1;
@@ -249,10 +266,10 @@ static void churn(struct virtqueue *vq, unsigned rounds)
 	free_ios(io, NR);
 }
 
-/* CL1, SP5, BO17: shuffled, last first, in order */
+/* CL1, SP5, SP8, BO17: shuffled, last first, in order */
 START_TEST(descriptors_in_flight_are_never_touched)
 {
-	r.cfg.order = (enum model_order)(_i % 3);
+	r.cfg.order = is_in_order() ? MODEL_IN_ORDER : (enum model_order)(_i % 3);
 	churn(start(16, _i / 3 % 2 ? ALL : NO_TABLE), 300);
 }
 END_TEST
@@ -493,7 +510,41 @@ START_TEST(enabling_says_that_there_is_something_already)
 }
 END_TEST
 
-static void add_tests(Suite *suite, const char *name, SFun set_up)
+/* Use in order */
+
+/* SP9, PK13: of all sizes, one list of descriptors and indirect ones among them */
+START_TEST(batch_is_taken_apart_by_one_used_entry)
+{
+	struct virtqueue *vq;
+	struct rig_io io[6];
+
+	r.cfg.hold = true;
+	vq = start(16, _i ? ALL : NO_TABLE);
+	alloc_ios(io, 6, 512);
+	for (unsigned round = 0; round < 100; round++) {
+		unsigned nr = 1 + round % (_i ? 6 : 5), batch = 1 + round % nr;
+
+		for (unsigned i = 0; i < nr; i++)
+			add(vq, &io[i], i, 1);
+		rig_kick(vq);
+		(void)model_run(r.m);
+		ck_assert(model_complete(r.m, 0, batch - 1));
+		for (unsigned i = 0; i < batch; i++) {
+			ck_assert(vq_enable_cb(vq)); /* in the middle of a batch, too */
+			ck_assert_ptr_eq(vq_get_buf(vq), &io[i]);
+			ck_assert_uint_eq(*io[i].status, VIRTIO_BLK_S_OK);
+		}
+		ck_assert(!vq_enable_cb(vq));
+		ck_assert_ptr_null(vq_get_buf(vq));
+		(void)model_complete_all(r.m);
+		for (unsigned i = batch; i < nr; i++)
+			ck_assert_ptr_eq(vq_get_buf(vq), &io[i]);
+	}
+	free_ios(io, 6);
+}
+END_TEST
+
+static TCase *add_tests(Suite *suite, const char *name, SFun set_up)
 {
 	TCase *tc = tcase_create(name);
 
@@ -520,6 +571,13 @@ static void add_tests(Suite *suite, const char *name, SFun set_up)
 	tcase_add_loop_test(tc, completion_just_after_the_last_look_raises_an_interrupt, 0, 2);
 	tcase_add_loop_test(tc, enabling_says_that_there_is_something_already, 0, 2);
 	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+static void add_tests_in_order(Suite *suite, const char *name, SFun set_up)
+{
+	tcase_add_loop_test(
+		add_tests(suite, name, set_up), batch_is_taken_apart_by_one_used_entry, 0, 2);
 }
 
 int main(void)
@@ -530,6 +588,8 @@ int main(void)
 
 	add_tests(suite, "split", setup);
 	add_tests(suite, "packed", setup_packed);
+	add_tests_in_order(suite, "in_order", setup_in_order);
+	add_tests_in_order(suite, "packed_in_order", setup_packed_in_order);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

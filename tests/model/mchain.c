@@ -52,7 +52,7 @@ static void add_seg(
 static void read_table(struct m_queue *q, struct m_req *req)
 {
 	uint32_t entries = req->table_bytes / 16, i = 0;
-	uint16_t flags;
+	uint16_t flags, next;
 
 	if (mdma_unfenced(q->m, req->table, req->table_bytes))
 		bad(q, req, "SP16: the indirect table is not ordered before avail.idx");
@@ -67,7 +67,11 @@ static void read_table(struct m_queue *q, struct m_req *req)
 		add_seg(q, req, &req->table[i], flags);
 		if (req->pub.nr_desc > entries)
 			bad(q, req, "SP5: a loop in the indirect table");
-		i = m_load16(q->m, &req->table[i].next);
+		next = m_load16(q->m, &req->table[i].next);
+		if (next != i + 1 && (flags & VRING_DESC_F_NEXT) != 0 &&
+			m_negotiated(q->m, VIRTIO_F_IN_ORDER))
+			bad(q, req, "SP8: the indirect table is not in its order");
+		i = next;
 	} while (!req->bad && (flags & VRING_DESC_F_NEXT) != 0);
 }
 
@@ -124,6 +128,9 @@ static void read_chain(struct m_queue *q, struct m_req *req)
 		}
 		if (mdma_unfenced(q->m, d, sizeof(*d)))
 			bad(q, req, "SP16: a descriptor is not ordered before avail.idx");
+		if (i != q->next_desc && m_negotiated(q->m, VIRTIO_F_IN_ORDER))
+			bad(q, req, "SP8: descriptors are not taken in the ring's order");
+		q->next_desc = (uint16_t)((i + 1) % q->size);
 		q->owned[i] = true;
 		add_chain(req, i);
 		flags = m_load16(q->m, &d->flags);

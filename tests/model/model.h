@@ -78,7 +78,7 @@ struct model_config { /* start from model_defaults() */
 	bool no_function_reset;
 
 	enum model_when when;
-	enum model_order order;
+	enum model_order order; /* any other than MODEL_IN_ORDER breaks IN_ORDER, if negotiated */
 	uint64_t seed;
 	bool hold;            /* complete only what model_complete() names */
 	bool poll_rings;      /* the device asks for no kicks while it is awake */
@@ -185,8 +185,8 @@ void model_reopen(struct model *m); /* after close(): it may be opened again, as
 
 /* Give the device time: serve every queue once. How many requests were completed. */
 unsigned model_run(struct model *m);
-/* With hold: complete the INDEXth of the requests fetched from QUEUE (0: oldest). False: there is
- * none. */
+/* With hold: complete the INDEXth of the requests fetched from QUEUE (0: oldest); with IN_ORDER all up
+ * to it, as one batch. False: there is none. */
 bool model_complete(struct model *m, unsigned queue, unsigned index);
 unsigned model_complete_all(struct model *m);
 

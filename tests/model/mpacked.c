@@ -191,10 +191,9 @@ static bool wants_irq(struct m_queue *q, uint16_t old, unsigned nr)
 	}
 }
 
-bool mpacked_push_used(struct m_queue *q, const struct m_req *req, uint32_t id, uint32_t len)
+bool mpacked_push_used(struct m_queue *q, unsigned nr, uint32_t id, uint32_t len)
 {
 	struct vring_packed_desc *d = &q->pdesc[index_of(q->pused)];
-	unsigned nr = req == NULL ? 1 : req->nr_chain;
 	uint16_t old = q->pused;
 	uint16_t flags =
 		(uint16_t)((old & WRAP ? VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED : 0) |

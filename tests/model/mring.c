@@ -90,7 +90,7 @@ int mring_enable(struct m_queue *q)
 	if (le16_get(q->used->flags) != 0 || le16_get(q->used->idx) != 0 ||
 		le16_get(q->avail->idx) != 0)
 		m_violation(q->m, "SP13: the rings of queue %u were not zeroed", q->index);
-	q->shadow_idx = q->last_avail = q->used_idx = 0;
+	q->shadow_idx = q->last_avail = q->used_idx = q->next_desc = 0;
 	q->owned = calloc(q->size, sizeof(*q->owned));
 	return 0;
 }
@@ -345,19 +345,22 @@ static bool wants_irq(struct m_queue *q, uint16_t old)
 	return (m_load16(q->m, &q->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
 }
 
-/* REQ NULL: nobody's. */
-static void push_used(struct m_queue *q, const struct m_req *req, uint32_t id, uint32_t len)
+/* NR_REQS have been used, of NR_DESCS descriptors of the ring: more than one are a batch, by the id
+ * of its last. */
+static void push_used(
+	struct m_queue *q, unsigned nr_reqs, unsigned nr_descs, uint32_t id, uint32_t len)
 {
 	struct vring_used_elem *e;
 	uint16_t old;
 
 	if (q->is_packed) {
-		if (mpacked_push_used(q, req, id, len))
+		if (mpacked_push_used(q, nr_descs, id, len))
 			m_irq(q->m, VIRTIO_PCI_ISR_QUEUE);
 		return;
 	}
 	e = &q->used->ring[q->used_idx % q->size];
-	old = q->used_idx++;
+	old = q->used_idx;
+	q->used_idx = (uint16_t)(old + nr_reqs);
 	mdma_device_store(q->m, &e->id, htole32(id), 4);
 	mdma_device_store(q->m, &e->len, htole32(len), 4);
 	store16(q->m, &q->used->idx, q->used_idx);
@@ -392,7 +395,7 @@ static void log_done(struct model *m, const struct model_req *req)
 }
 
 /* False: it stays. */
-static bool complete(struct m_queue *q, struct m_req *req)
+static bool execute(struct m_queue *q, struct m_req *req)
 {
 	struct model *m = q->m;
 
@@ -409,9 +412,42 @@ static bool complete(struct m_queue *q, struct m_req *req)
 	log_done(m, &req->pub);
 	disown(q, req);
 	DL_DELETE(q->reqs, req);
-	push_used(q, req, req->pub.used_id, req->pub.used_len);
-	mchain_free(req);
 	return true;
+}
+
+static unsigned complete(struct m_queue *q, struct m_req *req)
+{
+	if (!execute(q, req))
+		return 0;
+	push_used(q, 1, req->nr_chain, req->pub.used_id, req->pub.used_len);
+	mchain_free(req);
+	return 1;
+}
+
+/* The device keeps to IN_ORDER, unless the test has it complete in another one. */
+static bool in_order(const struct m_queue *q)
+{
+	return m_negotiated(q->m, VIRTIO_F_IN_ORDER) && q->m->cfg.order == MODEL_IN_ORDER;
+}
+
+/* The oldest NR, or as many of them as do not stay, by one used entry (2.7.9, 2.8.8). */
+static unsigned complete_batch(struct m_queue *q, unsigned nr)
+{
+	struct m_req *req, *last = NULL;
+	unsigned nr_reqs = 0, nr_descs = 0;
+
+	while (nr_reqs < nr && execute(q, req = q->reqs)) {
+		if (last != NULL)
+			mchain_free(last);
+		last = req;
+		nr_reqs++;
+		nr_descs += req->nr_chain;
+	}
+	if (last == NULL)
+		return 0;
+	push_used(q, nr_reqs, nr_descs, last->pub.used_id, last->pub.used_len);
+	mchain_free(last);
+	return nr_reqs;
 }
 
 static struct m_req *fetched_at(struct m_queue *q, unsigned index)
@@ -432,7 +468,11 @@ bool mring_complete(struct m_queue *q, unsigned index)
 	if (req == NULL)
 		return false;
 	req->pub.hold = false;
-	return complete(q, req);
+	if (!in_order(q))
+		return complete(q, req) != 0;
+	for (unsigned i = 0; i < index; i++)
+		fetched_at(q, i)->pub.hold = false;
+	return complete_batch(q, index + 1) == index + 1;
 }
 
 static void fetch(struct m_queue *q)
@@ -459,8 +499,13 @@ static unsigned nr_ready(struct m_queue *q)
 	struct m_req *req;
 	unsigned n = 0;
 
-	DL_FOREACH (q->reqs, req)
-		n += req->fetched && !req->bad && !req->pub.hold;
+	DL_FOREACH (q->reqs, req) {
+		bool ready = req->fetched && !req->bad && !req->pub.hold;
+
+		if (!ready && in_order(q))
+			break;
+		n += ready;
+	}
 	return n;
 }
 
@@ -496,7 +541,8 @@ unsigned mring_serve(struct m_queue *q)
 	while (is_serving(q) && has_new(q)) {
 		fetch(q);
 		while (!q->m->cfg.hold && is_serving(q) && (n = nr_ready(q)) > 0)
-			completed += complete(q, pick(q, n));
+			completed += in_order(q) ? complete_batch(q, 1 + m_random(q->m) % n)
+						 : complete(q, pick(q, n));
 	}
 	if (is_serving(q))
 		ask_for_kicks(q, !q->awake);
@@ -582,7 +628,7 @@ void model_push_used(struct model *m, unsigned queue, uint32_t id, uint32_t len)
 
 	m_lock(m);
 	if (q->enabled)
-		push_used(q, NULL, id, len);
+		push_used(q, 1, 1, id, len);
 	m_unlock(m);
 }
 

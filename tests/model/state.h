@@ -53,7 +53,8 @@ struct m_queue {
 	uint16_t used_idx;
 	bool awake; /* polls the ring, wants no kick */
 	bool kicked;
-	bool *owned; /* by descriptor: exposed, not yet used */
+	bool *owned;        /* by descriptor: exposed, not yet used */
+	uint16_t next_desc; /* IN_ORDER: behind the last request's descriptors */
 	/* A packed ring has these instead: positions, with the lap's counter in bit 15. */
 	bool is_packed;
 	struct vring_packed_desc *pdesc;
@@ -264,8 +265,8 @@ bool mpacked_is_sync(const struct m_queue *q, const void *p, bool stored);
 bool mpacked_has_new(struct m_queue *q);
 void mpacked_fetched(struct m_queue *q, const struct m_req *req);
 void mpacked_ask_for_kicks(struct m_queue *q, bool wanted);
-/* REQ NULL: a hostile one, of one descriptor. True: the driver wants an interrupt. */
-bool mpacked_push_used(struct m_queue *q, const struct m_req *req, uint32_t id, uint32_t len);
+/* One used descriptor for NR of the driver's. True: the driver wants an interrupt. */
+bool mpacked_push_used(struct m_queue *q, unsigned nr, uint32_t id, uint32_t len);
 
 /* mblk.c */
 int mblk_create(struct model *m);
