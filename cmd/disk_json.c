@@ -12,6 +12,7 @@ const char *const disk_json_ops[BLK_NR_OPS] = {
 	[BLK_FLUSH] = "flush",
 	[BLK_DISCARD] = "discard",
 	[BLK_WRITE_ZEROES] = "write_zeroes",
+	[BLK_SECURE_ERASE] = "secure_erase",
 };
 
 static void add_u64(struct json_object *o, const char *key, uint64_t v)
@@ -46,6 +47,7 @@ struct json_object *disk_json(struct blockdev *dev)
 	add_bool(o, "volatile_cache", info.volatile_cache);
 	add_bool(o, "can_discard", info.can_discard);
 	add_bool(o, "can_write_zeroes", info.can_write_zeroes);
+	add_bool(o, "can_secure_erase", info.can_secure_erase);
 	add_u64(o, "rings", info.nr_rings);
 	add_u64(o, "resets", info.nr_resets);
 	add_bool(o, "smaller_than_used", info.nr_sectors < atomic_load(&dev->nr_claimed));
@@ -107,6 +109,9 @@ static struct json_object *limits_json(const struct vblk_detail *d)
 	add_u64(o, "max_write_zeroes_sectors", d->zeroes_sectors);
 	add_u64(o, "max_write_zeroes_seg", d->zeroes_seg);
 	add_bool(o, "write_zeroes_may_unmap", d->zeroes_may_unmap);
+	add_u64(o, "max_secure_erase_sectors", d->erase_sectors);
+	add_u64(o, "max_secure_erase_seg", d->erase_seg);
+	add_u64(o, "secure_erase_sector_alignment", d->erase_align);
 	return o;
 }
 
@@ -117,6 +122,16 @@ static struct json_object *geometry_json(const struct vblk_detail *d)
 	add_u64(o, "cylinders", d->cylinders);
 	add_u64(o, "heads", d->heads);
 	add_u64(o, "sectors", d->sectors);
+	return o;
+}
+
+static struct json_object *lifetime_json(const struct vblk_detail *d)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_u64(o, "pre_eol_info", d->lifetime.pre_eol);
+	add_u64(o, "device_lifetime_est_typ_a", d->lifetime.typ_a);
+	add_u64(o, "device_lifetime_est_typ_b", d->lifetime.typ_b);
 	return o;
 }
 
@@ -187,6 +202,8 @@ struct json_object *disk_json_info(struct blockdev *dev)
 		json_object_object_add(o, "geometry", geometry_json(d));
 	if (d->features >> VIRTIO_BLK_F_TOPOLOGY & 1)
 		json_object_object_add(o, "topology", topology_json(d));
+	if (d->lifetime.known)
+		json_object_object_add(o, "lifetime", lifetime_json(d));
 	json_object_object_add(o, "queues", vqs_json(d));
 	json_object_object_add(o, "structures", regions_json(d));
 	free(d);

@@ -37,7 +37,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: mkfs.vblkfs [-fKNnqV] [-i bytes-per-inode] [-J size=MiB] [-L label] [-U "
 	      "uuid]\n"
-	      "                   [--dry-run] [--json] disk [size]\n"
+	      "                   [--dry-run] [--json] [--secure-erase] disk [size]\n"
 	      "       mkfs.vblkfs --help | --version\n",
 		to);
 }
@@ -123,11 +123,12 @@ static bool parse_label(const char *text, struct mkfs_opts *opts)
 	return true;
 }
 
-enum { OPT_HELP = 256, OPT_VERSION, OPT_JSON, OPT_DRY_RUN };
+enum { OPT_HELP = 256, OPT_VERSION, OPT_JSON, OPT_DRY_RUN, OPT_SECURE_ERASE };
 
 static const struct option long_options[] = {
 	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
 	{"json", no_argument, NULL, OPT_JSON},
+	{"secure-erase", no_argument, NULL, OPT_SECURE_ERASE},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{NULL, 0, NULL, 0},
@@ -162,6 +163,9 @@ static int parse_one(struct job *job, int c)
 		break;
 	case OPT_JSON:
 		job->json = true;
+		break;
+	case OPT_SECURE_ERASE:
+		job->opts.secure_erase = true;
 		break;
 	case 'L':
 		ok = parse_label(optarg, &job->opts);
@@ -333,6 +337,8 @@ static int check_disk(struct job *job, struct blockdev *dev, struct mkfs_geometr
 	}
 	if (plan(job, nr_sectors, geo) != EXIT_SUCCESS)
 		return EXIT_FAILURE;
+	if (job->opts.secure_erase && !info.can_secure_erase)
+		return complain(job->disk, "the disk can't erase securely");
 	if (job->force)
 		return EXIT_SUCCESS;
 	found = signature_find_on(dev, what, sizeof(what));
@@ -391,6 +397,8 @@ static int check(struct job *job, struct mkfs_geometry *geo)
 	if (job->image_bytes != 0) {
 		bool is_there = stat(job->disk, &st) == 0;
 
+		if (job->opts.secure_erase)
+			return complain(job->disk, "an image file can't be erased securely");
 		job->is_new = !is_there && errno == ENOENT;
 		if (job->is_new)
 			return plan(job, job->image_bytes / SECTOR_BYTES, geo);

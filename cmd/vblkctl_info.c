@@ -34,9 +34,11 @@ static void print_head(struct json_object *o)
 		json_text(o, "serial")[0] != '\0' ? ", serial " : "", json_text(o, "serial"));
 	printf("  block         %" PRIu64 " bytes, physical %" PRIu64 "\n",
 		json_number(o, "logical_bytes"), json_number(o, "physical_bytes"));
-	printf("  read-only     %s\n  cache         %s\n  discard       %s\n  write zeroes  %s\n",
+	printf("  read-only     %s\n  cache         %s\n  discard       %s\n  write zeroes  %s\n"
+	       "  secure erase  %s\n",
 		yes_no(o, "read_only"), is_true(o, "volatile_cache") ? "writeback" : "writethrough",
-		yes_no(o, "can_discard"), yes_no(o, "can_write_zeroes"));
+		yes_no(o, "can_discard"), yes_no(o, "can_write_zeroes"),
+		yes_no(o, "can_secure_erase"));
 }
 
 static void print_status(struct json_object *o)
@@ -67,6 +69,30 @@ static void print_shape(struct json_object *o)
 			json_number(t, "min_io_size"), json_number(t, "opt_io_size"));
 }
 
+/* How much of its life one type of its memory has behind it, in tenths. */
+static void print_wear(const char *type, uint64_t est)
+{
+	if (est >= 1 && est <= 10)
+		printf(", %s %" PRIu64 "-%" PRIu64 " %% used", type, (est - 1) * 10, est * 10);
+	else if (est == 11)
+		printf(", %s past its end", type);
+}
+
+static void print_lifetime(struct json_object *o)
+{
+	static const char *const pre_eol[] = {"unknown", "normal", "warning", "urgent"};
+	struct json_object *l = member(o, "lifetime");
+	uint64_t info;
+
+	if (l == NULL)
+		return;
+	info = json_number(l, "pre_eol_info");
+	printf("  lifetime      %s", pre_eol[info < 4 ? info : 0]);
+	print_wear("type A", json_number(l, "device_lifetime_est_typ_a"));
+	print_wear("type B", json_number(l, "device_lifetime_est_typ_b"));
+	putchar('\n');
+}
+
 static void print_limit(struct json_object *limits, const char *key)
 {
 	uint64_t v = json_number(limits, key);
@@ -79,7 +105,8 @@ static void print_limits(struct json_object *o)
 {
 	static const char *const keys[] = {"size_max", "seg_max", "max_discard_sectors",
 		"max_discard_seg", "discard_sector_alignment", "max_write_zeroes_sectors",
-		"max_write_zeroes_seg"};
+		"max_write_zeroes_seg", "max_secure_erase_sectors", "max_secure_erase_seg",
+		"secure_erase_sector_alignment"};
 	struct json_object *limits = member(o, "limits");
 
 	printf("  limits       ");
@@ -129,6 +156,7 @@ static void print_info(struct json_object *o)
 		return;
 	print_status(o);
 	print_shape(o);
+	print_lifetime(o);
 	print_limits(o);
 	print_queues(member(o, "queues"));
 	print_structures(member(o, "structures"));

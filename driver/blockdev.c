@@ -80,6 +80,8 @@ static int check_op(const struct blk_info *info, enum blk_op op)
 		return !info->can_discard ? -EOPNOTSUPP : info->read_only ? -EROFS : 0;
 	case BLK_WRITE_ZEROES:
 		return !info->can_write_zeroes ? -EOPNOTSUPP : info->read_only ? -EROFS : 0;
+	case BLK_SECURE_ERASE:
+		return !info->can_secure_erase ? -EOPNOTSUPP : info->read_only ? -EROFS : 0;
 	}
 	return -EINVAL;
 }

@@ -122,6 +122,8 @@ static void prepare(struct image_queue *iq, struct io_uring_sqe *sqe, struct blk
 	case BLK_WRITE_ZEROES:
 		io_uring_prep_fallocate(sqe, iq->fd, PUNCH, start_byte(req), length_bytes(req));
 		break;
+	case BLK_SECURE_ERASE: /* a file can't: blk_submit() refuses it */
+		break;
 	}
 	io_uring_sqe_set_data(sqe, req);
 }
@@ -216,6 +218,8 @@ static int carry_out(int fd, const struct blk_req *req)
 	case BLK_DISCARD:
 	case BLK_WRITE_ZEROES:
 		return fallocate(fd, PUNCH, start_byte(req), length_bytes(req)) < 0 ? -errno : 0;
+	case BLK_SECURE_ERASE:
+		break;
 	}
 	return -EINVAL;
 }

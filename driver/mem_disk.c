@@ -28,6 +28,7 @@ static void mem_info(struct blockdev *dev, struct blk_info *out)
 		.volatile_cache = true,
 		.can_discard = true,
 		.can_write_zeroes = true,
+		.can_secure_erase = true,
 		.serial = "memory",
 		.name = "memory",
 	};
@@ -100,6 +101,9 @@ static void carry_out(struct mem_disk *disk, const struct blk_req *req)
 		break;
 	case BLK_DISCARD: /* a reader may count on nothing: give it something that shows */
 		fill(at, 0xdddddddddddddddd, req);
+		break;
+	case BLK_SECURE_ERASE:
+		fill(at, 0xeeeeeeeeeeeeeeee, req);
 		break;
 	case BLK_WRITE_ZEROES:
 		fill(at, 0, req);

@@ -50,6 +50,7 @@ struct vblk_slot_dma { /* its bytes that the device reads and writes; one cache 
 	union {
 		struct virtio_blk_discard_write_zeroes range;
 		uint8_t id[VIRTIO_BLK_ID_BYTES];
+		struct virtio_blk_lifetime lifetime;
 	} u;
 	uint8_t status;
 	uint8_t pad[23];
@@ -91,6 +92,7 @@ struct vblk_limits {
 	atomic_uint_fast32_t size_max; /* bytes a segment */
 	atomic_uint_fast32_t seg_max;
 	atomic_uint_fast32_t discard_sectors, discard_align, zeroes_sectors;
+	atomic_uint_fast32_t erase_sectors, erase_align;
 };
 
 struct vblk_watch {
@@ -118,6 +120,7 @@ struct vblk_config { /* the device's configuration, defaults where it has no fie
 	uint16_t num_queues;
 	uint32_t discard_sectors, discard_seg, discard_align, zeroes_sectors, zeroes_seg;
 	uint8_t zeroes_may_unmap;
+	uint32_t erase_sectors, erase_seg, erase_align;
 };
 
 struct vblk {
@@ -125,7 +128,8 @@ struct vblk {
 	struct virtio_device *vdev;
 	struct hw *hw;
 	struct vblk_limits limits;
-	struct blk_info info;  /* all but nr_sectors */
+	struct blk_info info; /* all but nr_sectors */
+	struct vblk_lifetime lifetime;
 	uint32_t unit_sectors; /* of a logical block */
 	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
 	unsigned timeout_s;    /* 0: a request may take for ever */
@@ -187,6 +191,8 @@ int vblk_ring_flush(struct vblk_ring *ring);
 /* Ask for the serial number, before there are handles. -ENODATA: it has none; -ETIMEDOUT: no
  * answer; and as virtio_device_health(). */
 int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES]);
+/* Likewise, how worn it is. -ENODATA: it does not know. */
+int vblk_ring_get_lifetime(struct vblk_ring *ring, struct vblk_lifetime *out);
 
 /* vblk_queue.c: */
 void vblk_ring_prepare(

@@ -39,6 +39,7 @@ static const uint32_t op_type[] = {
 	[BLK_FLUSH] = VIRTIO_BLK_T_FLUSH,
 	[BLK_DISCARD] = VIRTIO_BLK_T_DISCARD,
 	[BLK_WRITE_ZEROES] = VIRTIO_BLK_T_WRITE_ZEROES,
+	[BLK_SECURE_ERASE] = VIRTIO_BLK_T_SECURE_ERASE,
 };
 
 struct part {
@@ -158,25 +159,40 @@ static int plan_transfer(struct vblk_ring *ring, struct blk_req *req, struct par
 	return 0;
 }
 
+static void range_limits(
+	const struct vblk_limits *limits, enum blk_op op, uint32_t *sectors, uint32_t *align)
+{
+	switch (op) {
+	case BLK_DISCARD:
+		*sectors = (uint32_t)atomic_load(&limits->discard_sectors);
+		*align = (uint32_t)atomic_load(&limits->discard_align);
+		break;
+	case BLK_SECURE_ERASE:
+		*sectors = (uint32_t)atomic_load(&limits->erase_sectors);
+		*align = (uint32_t)atomic_load(&limits->erase_align);
+		break;
+	default:
+		*sectors = (uint32_t)atomic_load(&limits->zeroes_sectors);
+		*align = 1;
+	}
+}
+
 static void plan_range(struct vblk_ring *ring, struct blk_req *req, struct part *part)
 {
-	struct vblk_limits *limits = &ring->vblk->limits;
 	struct hw *hw = ring->vblk->hw;
 	struct vblk_slot_dma *dma = &ring->slot_dma[part->slot];
-	bool discard = req->op == BLK_DISCARD;
-	uint32_t max =
-		(uint32_t)atomic_load(discard ? &limits->discard_sectors : &limits->zeroes_sectors);
 	uint64_t sector = next_sector(req);
-	uint32_t nr = min32(vblk_progress_of(req)->left, max);
-	uint32_t align = (uint32_t)atomic_load(&limits->discard_align);
-	uint32_t tail = (uint32_t)((sector + nr) % align);
+	uint32_t left = vblk_progress_of(req)->left, max, align, nr, tail;
+	bool unmap = req->op == BLK_WRITE_ZEROES && ring->vblk->zeroes_unmap;
 
-	if (discard && nr < vblk_progress_of(req)->left && tail < nr)
+	range_limits(&ring->vblk->limits, req->op, &max, &align);
+	nr = min32(left, max);
+	tail = (uint32_t)((sector + nr) % align);
+	if (nr < left && tail < nr)
 		nr -= tail; /* the next part begins aligned */
 	dma_store64(hw, &dma->u.range.sector, sector);
 	dma_store32(hw, &dma->u.range.num_sectors, nr);
-	dma_store32(hw, &dma->u.range.flags,
-		!discard && ring->vblk->zeroes_unmap ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0);
+	dma_store32(hw, &dma->u.range.flags, unmap ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0);
 	part->seg[1] = (struct vq_seg){
 		.addr = slot_addr(ring, part->slot, offsetof(struct vblk_slot_dma, u)),
 		.bytes = sizeof(dma->u.range)};
@@ -299,19 +315,43 @@ int vblk_ring_flush(struct vblk_ring *ring)
 	return vblk_error_of(dma_load8(ring->vblk->hw, &ring->slot_dma[part.slot].status));
 }
 
-int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES])
+/* Have the device fill BYTES of the slot's `u`, which *DMA is. */
+static int ask(struct vblk_ring *ring, uint32_t type, uint32_t bytes, struct vblk_slot_dma **dma)
 {
-	struct part part = {.slot = ring->free_slot[0], .type = VIRTIO_BLK_T_GET_ID, .nr_data = 1};
-	struct vblk_slot_dma *dma = &ring->slot_dma[part.slot];
+	struct part part = {.slot = ring->free_slot[0], .type = type, .nr_data = 1};
 	int err;
 
 	part.seg[1] = (struct vq_seg){
 		.addr = slot_addr(ring, part.slot, offsetof(struct vblk_slot_dma, u)),
-		.bytes = VIRTIO_BLK_ID_BYTES};
+		.bytes = bytes};
+	*dma = &ring->slot_dma[part.slot];
 	err = do_alone(ring, &part, true);
 	if (err < 0)
 		return err;
-	for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
+	return vblk_error_of(dma_load8(ring->vblk->hw, &(*dma)->status)) < 0 ? -ENODATA : 0;
+}
+
+int vblk_ring_get_id(struct vblk_ring *ring, char id[VIRTIO_BLK_ID_BYTES])
+{
+	struct vblk_slot_dma *dma;
+	int err = ask(ring, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_ID_BYTES, &dma);
+
+	for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES && err == 0; i++)
 		id[i] = (char)dma_load8(ring->vblk->hw, &dma->u.id[i]);
-	return vblk_error_of(dma_load8(ring->vblk->hw, &dma->status)) < 0 ? -ENODATA : 0;
+	return err;
+}
+
+int vblk_ring_get_lifetime(struct vblk_ring *ring, struct vblk_lifetime *out)
+{
+	struct hw *hw = ring->vblk->hw;
+	struct vblk_slot_dma *dma;
+	int err = ask(ring, VIRTIO_BLK_T_GET_LIFETIME, sizeof(dma->u.lifetime), &dma);
+
+	if (err < 0)
+		return err;
+	out->pre_eol = dma_load16(hw, &dma->u.lifetime.pre_eol_info);
+	out->typ_a = dma_load16(hw, &dma->u.lifetime.device_lifetime_est_typ_a);
+	out->typ_b = dma_load16(hw, &dma->u.lifetime.device_lifetime_est_typ_b);
+	out->known = true;
+	return 0;
 }

@@ -124,8 +124,9 @@ int vhc_read_config(struct vhost_conn *c)
 	uint32_t total = VUP_CONFIG_HEADER + sizeof(c->config);
 	int n;
 
-	/* Shorter ones: of back-ends that know no secure erase, or no discard. */
+	/* Shorter ones: of back-ends that know no zones, no secure erase, or no discard. */
 	static const uint32_t lengths[] = {sizeof(struct virtio_blk_config),
+		offsetof(struct virtio_blk_config, zone_sectors),
 		offsetof(struct virtio_blk_config, max_secure_erase_sectors),
 		offsetof(struct virtio_blk_config, max_discard_sectors)};
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {

@@ -40,6 +40,8 @@ static const unsigned features[] = {
 	VIRTIO_BLK_F_MQ,
 	VIRTIO_BLK_F_DISCARD,
 	VIRTIO_BLK_F_WRITE_ZEROES,
+	VIRTIO_BLK_F_LIFETIME,
+	VIRTIO_BLK_F_SECURE_ERASE,
 };
 
 /* How long the configuration must be for a feature's fields to be there. */
@@ -56,15 +58,48 @@ static const struct {
 	{VIRTIO_BLK_F_MQ, CONFIG(max_discard_sectors)},
 	{VIRTIO_BLK_F_DISCARD, CONFIG(max_write_zeroes_sectors)},
 	{VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(unused1)},
+	{VIRTIO_BLK_F_SECURE_ERASE, CONFIG(zone_sectors)},
 };
+
+/* A limit of 0 is no limit elsewhere; here it is a device that is not to be trusted with it. */
+static bool may_secure_erase(struct virtio_device *vdev)
+{
+	return vdev->config->get(vdev, CONFIG(max_secure_erase_sectors), 4) != 0 &&
+	       vdev->config->get(vdev, CONFIG(max_secure_erase_seg), 4) != 0 &&
+	       vdev->config->get(vdev, CONFIG(secure_erase_sector_alignment), 4) != 0;
+}
+
+/* Without ZONED, which is not in our table, a host-aware disk is one like others (virtio 1.3, 5.2.5).
+ * A host-managed one fails every write that is not at its zone's write pointer. */
+static int check_zoned(struct virtio_device *vdev)
+{
+	unsigned model = VIRTIO_BLK_Z_NONE;
+
+	if (!(vdev->offered >> VIRTIO_BLK_F_ZONED & 1))
+		return 0;
+	if (vdev->config_bytes <= CONFIG(zoned_model))
+		return virtio_fail(vdev, -EPROTO, "it is zoned and does not say how");
+	model = (unsigned)vdev->config->get(vdev, CONFIG(zoned_model), 1);
+	if (model == VIRTIO_BLK_Z_NONE || model == VIRTIO_BLK_Z_HA)
+		return 0;
+	return virtio_fail(vdev, -EOPNOTSUPP,
+		"a %s zoned disk can't be used: it is not written at random",
+		model == VIRTIO_BLK_Z_HM ? "host-managed" : "strangely");
+}
 
 static int vblk_validate(struct virtio_device *vdev)
 {
+	int err = check_zoned(vdev);
+
+	if (err < 0)
+		return err;
 	for (size_t i = 0; i < sizeof(feature_fields) / sizeof(feature_fields[0]); i++)
 		if (feature_fields[i].end > vdev->config_bytes)
 			virtio_clear_feature(vdev, feature_fields[i].feature);
 	if (!virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH)) /* no cache that could be switched */
 		virtio_clear_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE);
+	if (virtio_has_feature(vdev, VIRTIO_BLK_F_SECURE_ERASE) && !may_secure_erase(vdev))
+		virtio_clear_feature(vdev, VIRTIO_BLK_F_SECURE_ERASE);
 	return 0;
 }
 
@@ -107,6 +142,11 @@ static void read_fields(struct virtio_device *vdev, struct vblk_config *c)
 	c->zeroes_seg = get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(max_write_zeroes_seg), 4, 0);
 	c->zeroes_may_unmap =
 		(uint8_t)get(vdev, VIRTIO_BLK_F_WRITE_ZEROES, CONFIG(write_zeroes_may_unmap), 1, 0);
+	c->erase_sectors =
+		get(vdev, VIRTIO_BLK_F_SECURE_ERASE, CONFIG(max_secure_erase_sectors), 4, 0);
+	c->erase_seg = get(vdev, VIRTIO_BLK_F_SECURE_ERASE, CONFIG(max_secure_erase_seg), 4, 0);
+	c->erase_align =
+		get(vdev, VIRTIO_BLK_F_SECURE_ERASE, CONFIG(secure_erase_sector_alignment), 4, 0);
 }
 
 static int read_config(struct virtio_device *vdev, struct vblk_config *c)
@@ -157,6 +197,7 @@ static void set_limits(struct vblk *vblk, const struct vblk_config *c)
 	uint32_t unit = vblk->unit_sectors;
 	uint32_t discard = sector_limit(c->discard_sectors, unit);
 	uint32_t zeroes = sector_limit(c->zeroes_sectors, unit);
+	uint32_t erase = sector_limit(c->erase_sectors, unit);
 
 	atomic_store(&l->nr_sectors, c->capacity - c->capacity % unit);
 	atomic_store(&l->size_max, c->size_max == 0 ? NO_LIMIT : c->size_max);
@@ -164,6 +205,8 @@ static void set_limits(struct vblk *vblk, const struct vblk_config *c)
 	atomic_store(&l->discard_sectors, discard == 0 ? unit : discard);
 	atomic_store(&l->discard_align, c->discard_align == 0 ? 1 : c->discard_align);
 	atomic_store(&l->zeroes_sectors, zeroes == 0 ? unit : zeroes);
+	atomic_store(&l->erase_sectors, erase == 0 ? unit : erase);
+	atomic_store(&l->erase_align, c->erase_align == 0 ? 1 : c->erase_align);
 }
 
 static void set_info(struct vblk *vblk, const struct vblk_config *c, const struct disk_opts *opts)
@@ -184,6 +227,8 @@ static void set_info(struct vblk *vblk, const struct vblk_config *c, const struc
 			    sector_limit(c->discard_sectors, vblk->unit_sectors) != 0;
 	info->can_write_zeroes = virtio_has_feature(vdev, VIRTIO_BLK_F_WRITE_ZEROES) &&
 				 sector_limit(c->zeroes_sectors, vblk->unit_sectors) != 0;
+	info->can_secure_erase = virtio_has_feature(vdev, VIRTIO_BLK_F_SECURE_ERASE) &&
+				 sector_limit(c->erase_sectors, vblk->unit_sectors) != 0;
 	(void)snprintf(info->name, sizeof(info->name), "%s", vdev->name);
 }
 
@@ -405,6 +450,27 @@ static int make_rings(struct vblk *vblk, const struct disk_opts *opts)
 	return err;
 }
 
+/* What the device was asked has no answer, or none that would be of use. */
+static int no_answer(struct vblk *vblk, int err)
+{
+	if (err == -ENODATA)
+		return 0;
+	if (err == -ETIMEDOUT)
+		return virtio_fail(vblk->vdev, err, "the device does not answer: %s",
+			vblk->vdev->config->silence(vblk->vdev));
+	return virtio_fail(
+		vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", vblk_what_is_wrong(err));
+}
+
+static int read_lifetime(struct vblk *vblk)
+{
+	int err = virtio_has_feature(vblk->vdev, VIRTIO_BLK_F_LIFETIME)
+			  ? vblk_ring_get_lifetime(&vblk->ring[0], &vblk->lifetime)
+			  : 0;
+
+	return err < 0 ? no_answer(vblk, err) : 0;
+}
+
 /* The serial number: not NUL-terminated when it is 20 bytes long, and not to be trusted on a
  * terminal. */
 static int read_serial(struct vblk *vblk)
@@ -412,14 +478,8 @@ static int read_serial(struct vblk *vblk)
 	char id[VIRTIO_BLK_ID_BYTES];
 	int err = vblk_ring_get_id(&vblk->ring[0], id);
 
-	if (err == -ENODATA)
-		return 0;
-	if (err == -ETIMEDOUT)
-		return virtio_fail(vblk->vdev, err, "the device does not answer: %s",
-			vblk->vdev->config->silence(vblk->vdev));
 	if (err < 0)
-		return virtio_fail(
-			vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", vblk_what_is_wrong(err));
+		return no_answer(vblk, err);
 	for (unsigned i = 0; i < sizeof(id) && id[i] != '\0'; i++)
 		vblk->info.serial[i] =
 			(char)(isgraph((unsigned char)id[i]) || id[i] == ' ' ? id[i] : '?');
@@ -442,6 +502,8 @@ static int start(struct vblk *vblk)
 
 	if (err == 0)
 		err = read_serial(vblk);
+	if (err == 0)
+		err = read_lifetime(vblk);
 	if (err == 0 && vblk->write_through)
 		err = commit_earlier_writes(vblk);
 	if (err == 0)
@@ -601,6 +663,9 @@ static void describe_config(struct vblk *vblk, struct vblk_detail *out)
 	out->zeroes_sectors = c.zeroes_sectors;
 	out->zeroes_seg = c.zeroes_seg;
 	out->zeroes_may_unmap = c.zeroes_may_unmap != 0;
+	out->erase_sectors = c.erase_sectors;
+	out->erase_seg = c.erase_seg;
+	out->erase_align = c.erase_align;
 	out->cylinders = c.cylinders;
 	out->heads = c.heads;
 	out->sectors = c.sectors;
@@ -636,7 +701,8 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 	*out = (struct vblk_detail){.transport = vdev->config->name,
 		.has_irq = atomic_load(&vdev->has_irq),
 		.offered = vdev->offered,
-		.features = vdev->features};
+		.features = vdev->features,
+		.lifetime = vblk->lifetime};
 	describe_rings(vblk, out);
 	if (vdev->config->regions != NULL)
 		out->nr_regions = vdev->config->regions(vdev, out->region);

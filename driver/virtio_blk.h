@@ -12,6 +12,14 @@
 int vblk_open_hw(struct hw *hw, const struct disk_opts *opts, struct blockdev **out, char *err,
 	size_t err_bytes);
 
+/* How worn the device is, as eMMC counts it: PRE_EOL 1 normal, 2 warning (80 % of the reserved blocks
+ * are used), 3 urgent (90 %); TYP_A and TYP_B 1 to 10: up to so many tenths of the life are over, 11:
+ * more than all of it. 0, and what is not named: unknown. */
+struct vblk_lifetime {
+	bool known;
+	uint16_t pre_eol, typ_a, typ_b;
+};
+
 /* What the device is, for people to look at. Fields of features that were not negotiated are 0. */
 struct vblk_detail {
 	const char *transport;
@@ -23,6 +31,8 @@ struct vblk_detail {
 	uint32_t discard_sectors, discard_seg, discard_align;
 	uint32_t zeroes_sectors, zeroes_seg;
 	bool zeroes_may_unmap;
+	uint32_t erase_sectors, erase_seg, erase_align;
+	struct vblk_lifetime lifetime; /* when it was opened */
 	uint16_t cylinders;
 	uint8_t heads, sectors;
 	uint8_t physical_exp, alignment_offset; /* the offset in logical blocks, as are the next */

@@ -210,17 +210,19 @@ static int zero_range(struct mkfs *m, uint64_t sector, uint64_t nr_sectors)
 	return err;
 }
 
-/* Advice only: a disk that fails to discard is as good as before. */
-static void discard_all(struct mkfs *m)
+static int wipe_all(struct mkfs *m, enum blk_op op)
 {
-	for (uint64_t at = 0; at < m->info.nr_sectors; at += DISCARD_SECTORS) {
+	int err = 0;
+
+	for (uint64_t at = 0; at < m->info.nr_sectors && err == 0; at += DISCARD_SECTORS) {
 		uint64_t left = m->info.nr_sectors - at;
 		uint32_t nr = (uint32_t)(left < DISCARD_SECTORS ? left : DISCARD_SECTORS);
 
-		if (blk_do(m->q, BLK_DISCARD, at, nr, NULL) < 0)
-			return;
-		progress(m, (at + nr) / BLOCK_SECTORS);
+		err = blk_do(m->q, op, at, nr, NULL);
+		if (err == 0)
+			progress(m, (at + nr) / BLOCK_SECTORS);
 	}
+	return err;
 }
 
 static int destroy_old(struct mkfs *m)
@@ -234,8 +236,12 @@ static int destroy_old(struct mkfs *m)
 		err = blk_do(m->q, BLK_FLUSH, 0, 0, NULL);
 	if (err < 0)
 		return err;
-	if (m->info.can_discard && !m->opts->no_discard)
-		discard_all(m);
+	if (m->opts->secure_erase)
+		err = wipe_all(m, BLK_SECURE_ERASE);
+	else if (m->info.can_discard && !m->opts->no_discard)
+		(void)wipe_all(m, BLK_DISCARD); /* advice: if it fails, the disk is as good */
+	if (err < 0)
+		return err;
 	/* Only now: what a discarded sector reads as is anybody's guess. */
 	err = zero_range(m, 0, WIPE_HEAD_BYTES / SECTOR_BYTES);
 	if (err == 0)
@@ -494,6 +500,10 @@ int mkfs_write(struct blockdev *dev, const struct mkfs_opts *opts, struct mkfs_g
 		goto free_m;
 	if (m->info.read_only) {
 		ret = refuse(err, err_bytes, -EROFS, "the disk is read-only");
+		goto free_m;
+	}
+	if (opts->secure_erase && !m->info.can_secure_erase) {
+		ret = refuse(err, err_bytes, -EOPNOTSUPP, "the disk can't erase securely");
 		goto free_m;
 	}
 	m->progress_total = m->info.nr_sectors / BLOCK_SECTORS + m->l.geo.nr_groups;

@@ -22,8 +22,8 @@
 
 #define SECTOR_BYTES 512U
 
-enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
-#define BLK_NR_OPS (BLK_WRITE_ZEROES + 1)
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES, BLK_SECURE_ERASE };
+#define BLK_NR_OPS (BLK_SECURE_ERASE + 1)
 
 struct blockdev;
 struct blk_queue;
@@ -48,9 +48,10 @@ struct blk_info {
 	bool volatile_cache; /* writes need BLK_FLUSH to be durable */
 	bool can_discard;
 	bool can_write_zeroes;
-	uint32_t nr_resets; /* of the device, since it was opened */
-	char serial[21];    /* NUL-terminated; empty when the disk has none */
-	char name[64];      /* as given by the user: address or path; for messages */
+	bool can_secure_erase; /* a discard that takes all copies of the data with it */
+	uint32_t nr_resets;    /* of the device, since it was opened */
+	char serial[21];       /* NUL-terminated; empty when the disk has none */
+	char name[64];         /* as given by the user: address or path; for messages */
 };
 
 /* Bucket 0 counts what took less than 1 microsecond, bucket i what took from 2^(i-1) to 2^i - 1; the

@@ -213,6 +213,7 @@ struct mkfs_opts { /* all zero: the defaults */
 	uint32_t inode_bytes_ratio; /* bytes of disk an inode; 0: 16384 */
 	uint64_t journal_bytes;     /* 0: by size */
 	bool no_discard;
+	bool secure_erase; /* instead; -EOPNOTSUPP where the disk can't, and nothing is written */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
 	void *arg;
 };

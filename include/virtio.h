@@ -173,8 +173,20 @@ struct virtio_blk_config { /* 5.2.4; only its offsets are used */
 	le32 max_secure_erase_sectors;
 	le32 max_secure_erase_seg;
 	le32 secure_erase_sector_alignment;
+	le32 zone_sectors; /* from here on: virtio 1.3, with ZONED */
+	le32 max_open_zones;
+	le32 max_active_zones;
+	le32 max_append_sectors;
+	le32 write_granularity;
+	uint8_t zoned_model;
+	uint8_t unused2[3];
 };
-static_assert(sizeof(struct virtio_blk_config) == 72, "virtio 1.2, 5.2.4");
+static_assert(offsetof(struct virtio_blk_config, zone_sectors) == 72, "virtio 1.2, 5.2.4");
+static_assert(sizeof(struct virtio_blk_config) == 96, "virtio 1.3, 5.2.4");
+
+#define VIRTIO_BLK_Z_NONE 0
+#define VIRTIO_BLK_Z_HM   1 /* host-managed: written in order, zone by zone */
+#define VIRTIO_BLK_Z_HA   2 /* host-aware: written in any order, too */
 
 #define VIRTIO_BLK_T_IN           0
 #define VIRTIO_BLK_T_OUT          1
@@ -185,6 +197,13 @@ static_assert(sizeof(struct virtio_blk_config) == 72, "virtio 1.2, 5.2.4");
 #define VIRTIO_BLK_T_WRITE_ZEROES 13
 #define VIRTIO_BLK_T_SECURE_ERASE 14
 #define VIRTIO_BLK_ID_BYTES       20
+
+struct virtio_blk_lifetime { /* 5.2.6, GET_LIFETIME: as in eMMC, JESD84-B50 */
+	le16 pre_eol_info;
+	le16 device_lifetime_est_typ_a;
+	le16 device_lifetime_est_typ_b;
+};
+static_assert(sizeof(struct virtio_blk_lifetime) == 6, "virtio 1.2, 5.2.6");
 
 #define VIRTIO_BLK_S_OK     0
 #define VIRTIO_BLK_S_IOERR  1

@@ -14,9 +14,8 @@
 #	2.8.16			PK12			NOTIFICATION_DATA is not accepted (RF7)
 #	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
-#	5.2.6			BO11			LIFETIME is not accepted, GET_LIFETIME never sent
 set -u
-absent=(VQ2 VQ3 PC13 NT2 PK12 IN5 PC17 PC20 BO11)
+absent=(VQ2 VQ3 PC13 NT2 PK12 IN5 PC17 PC20)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -228,11 +227,12 @@ mutant BO4 virtio_blk:requests vblk_part.c 's/part->sector = 0; .*/part->sector 
 mutant BO5 virtio_blk:requests vblk_part.c '/^static int plan(/,/^}/s/case BLK_FLUSH:/case (enum blk_op)77:/'
 mutant BO6 virtio_blk:requests vblk_part.c 's/trim(req, part, over);/over = 0;/'
 mutant BO7 virtio_blk:requests vblk_part.c 's/\.bytes = sizeof(dma->u.range)}/.bytes = sizeof(dma->u)}/'
-mutant BO8 virtio_blk:requests vblk_part.c 's/uint32_t nr = min32(vblk_progress_of(req)->left, max);/uint32_t nr = vblk_progress_of(req)->left;/'
+mutant BO8 virtio_blk:requests vblk_part.c 's/\tnr = min32(left, max);/\tnr = left;/'
 mutant BO8 virtio_blk:requests vblk_part.c 's/nr -= tail;.*/(void)tail;/'
-mutant BO9 virtio_blk:requests vblk_part.c 's/!discard && ring->vblk->zeroes_unmap ?/ring->vblk->zeroes_unmap ?/'
-mutant BO9 virtio_blk:requests vblk_part.c 's/!discard && ring->vblk->zeroes_unmap ?/!discard ?/'
-mutant BO10 virtio_blk:configuration vblk_part.c 's/\.bytes = VIRTIO_BLK_ID_BYTES}/.bytes = 16}/'
+mutant BO9 virtio_blk:requests vblk_part.c 's/unmap = req->op == BLK_WRITE_ZEROES && /unmap = /'
+mutant BO9 virtio_blk:requests vblk_part.c 's/BLK_WRITE_ZEROES && ring->vblk->zeroes_unmap;/BLK_WRITE_ZEROES;/'
+mutant BO10 virtio_blk:configuration vblk_part.c 's/GET_ID, VIRTIO_BLK_ID_BYTES/GET_ID, 16/'
+mutant BO11 virtio_blk:configuration vblk_part.c 's/GET_LIFETIME, sizeof(dma->u.lifetime)/GET_LIFETIME, 8/'
 mutant BO12 virtio_blk:requests vblk_part.c 's/#define STATUS_POISON 0xffU/#define STATUS_POISON 0/'
 mutant BO12 virtio_blk:requests vblk_part.c '/^int vblk_error_of/,/^}/s/return -EIO;/return 0;/'
 mutant BO13 virtio_blk:requests vblk_queue.c '/^static void part_returned/,/^}/s/if (p->err == 0)/if (true)/'

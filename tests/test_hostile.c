@@ -378,6 +378,10 @@ START_TEST(random_configuration_is_refused_or_obeyed) /* BI6, BO8 */
 		r.cfg.blk.discard_align = any_limit();
 		r.cfg.blk.zeroes_sectors = any_limit();
 		r.cfg.blk.zeroes_may_unmap = (uint8_t)any_limit();
+		r.cfg.features[0] |= 1ULL << VIRTIO_BLK_F_SECURE_ERASE;
+		r.cfg.blk.erase_sectors = any_limit();
+		r.cfg.blk.erase_seg = any_limit();
+		r.cfg.blk.erase_align = any_limit();
 		rig_model(&r);
 		if (rig_disk(&r) == 0) {
 			struct blk_info info;
@@ -395,6 +399,8 @@ START_TEST(random_configuration_is_refused_or_obeyed) /* BI6, BO8 */
 				ck_assert_msg(err == 0 || err == -EOPNOTSUPP, "discard: %d", err);
 				err = blk_do(r.q, BLK_WRITE_ZEROES, 0, 128, NULL);
 				ck_assert_msg(err == 0 || err == -EOPNOTSUPP, "zeroes: %d", err);
+				err = blk_do(r.q, BLK_SECURE_ERASE, 0, 128, NULL);
+				ck_assert_msg(err == 0 || err == -EOPNOTSUPP, "erase: %d", err);
 			}
 			ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), 0);
 			blk_dma_free(r.dev, buf, 65536);

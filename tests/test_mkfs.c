@@ -565,6 +565,58 @@ START_TEST(the_whole_disk_is_discarded_unless_told_not_to)
 }
 END_TEST
 
+START_TEST(the_whole_disk_is_erased_securely_on_request)
+{
+	const struct mkfs_opts opts = {.secure_erase = true};
+	struct blockdev *dev = recorder(SMALL_SECTORS);
+	struct mkfs_geometry geo;
+	uint64_t sectors = 0;
+	struct fs_ident ident;
+
+	make(dev, &opts, &geo);
+	for (int i = 0; i < rec.nr_logged; i++)
+		if (rec.log[i].op == BLK_SECURE_ERASE)
+			sectors += rec.log[i].nr_sectors;
+	ck_assert_uint_eq(sectors, SMALL_SECTORS);
+	ck_assert_int_eq(nr_logged(BLK_DISCARD), 0);
+	ck_assert_int_eq(fs_identify(dev, &ident), 0);
+	blk_close(dev);
+}
+END_TEST
+
+START_TEST(a_secure_erase_that_cannot_be_is_refused_before_anything_is_written)
+{
+	const struct mkfs_opts opts = {.secure_erase = true};
+	struct blockdev *dev = recorder(SMALL_SECTORS);
+	struct mkfs_geometry geo;
+	char err[256] = "";
+
+	rec.info.can_secure_erase = false;
+	ck_assert_int_eq(mkfs_write(dev, &opts, &geo, err, sizeof(err)), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(err, "can't erase securely"));
+	ck_assert_int_eq(rec.nr_logged, 0);
+	blk_close(dev);
+}
+END_TEST
+
+START_TEST(a_secure_erase_that_fails_is_an_error)
+{
+	const struct mkfs_opts opts = {.secure_erase = true};
+	struct blockdev *dev = recorder(SMALL_SECTORS);
+	struct mkfs_geometry geo;
+	struct fs_ident ident;
+	char err[256] = "";
+
+	make(dev, &(struct mkfs_opts){.no_discard = true}, &geo);
+	rec.nr_logged = 0;
+	rec.fail_from = 2; /* after the zeros and their flush */
+	ck_assert_int_eq(mkfs_write(dev, &opts, &geo, err, sizeof(err)), -EIO);
+	ck_assert_int_eq(rec.log[2].op, BLK_SECURE_ERASE);
+	ck_assert_int_eq(fs_identify(dev, &ident), -ENODATA);
+	blk_close(dev);
+}
+END_TEST
+
 START_TEST(a_disk_that_can_only_write_will_do)
 {
 	const struct mkfs_opts opts = {0};
@@ -731,6 +783,9 @@ static Suite *suite(void)
 	tcase_add_test(c, the_old_superblock_goes_first_and_the_new_one_comes_last);
 	tcase_add_test(c, cut_off_anywhere_it_leaves_no_filesystem);
 	tcase_add_test(c, the_whole_disk_is_discarded_unless_told_not_to);
+	tcase_add_test(c, the_whole_disk_is_erased_securely_on_request);
+	tcase_add_test(c, a_secure_erase_that_cannot_be_is_refused_before_anything_is_written);
+	tcase_add_test(c, a_secure_erase_that_fails_is_an_error);
 	tcase_add_test(c, a_disk_that_can_only_write_will_do);
 	tcase_add_test(c, a_read_only_disk_is_refused_untouched);
 	tcase_add_test(c, progress_rises_to_the_total);

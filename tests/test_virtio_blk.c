@@ -259,7 +259,7 @@ START_TEST(unknown_block_features_are_not_accepted) /* FE1, FE4, BI2: all 128 of
 	open_disk();
 	disk_works();
 	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_ZONED & 1));
-	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_SECURE_ERASE & 1));
+	ck_assert(!(model_driver_features(r.m) >> 3 & 1)); /* a bit that nobody knows */
 }
 END_TEST
 
@@ -267,8 +267,10 @@ START_TEST(configuration_of_any_length_is_used_as_far_as_it_goes) /* CF3, PC6 */
 {
 	static const uint32_t lengths[] = {4096, 96, 72, 60, 36, 24, 8};
 
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SECURE_ERASE);
 	r.cfg.caps[2].length = lengths[_i];
 	open_disk();
+	ck_assert(info().can_secure_erase == (lengths[_i] >= 72));
 	ck_assert_uint_eq(info().nr_sectors, r.cfg.blk.capacity);
 	disk_works();
 }
@@ -358,6 +360,73 @@ START_TEST(serial_is_safe_to_print)
 	memcpy(r.cfg.blk.serial, "a\033[2Jb\n", 8);
 	open_disk();
 	ck_assert_str_eq(info().serial, "a?[2Jb?");
+}
+END_TEST
+
+START_TEST(zoned_disk_is_used_only_where_it_can_be_written_at_random)
+{
+	static const int expect[] = {[VIRTIO_BLK_Z_NONE] = 0,
+		[VIRTIO_BLK_Z_HM] = -EOPNOTSUPP,
+		[VIRTIO_BLK_Z_HA] = 0,
+		[3] = -EOPNOTSUPP};
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_ZONED);
+	r.cfg.blk.zoned_model = (uint8_t)_i;
+	if (expect[_i] < 0) {
+		is_refused(expect[_i], _i == VIRTIO_BLK_Z_HM ? "host-managed zoned" : "zoned");
+		return;
+	}
+	open_disk();
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_ZONED & 1));
+	disk_works();
+}
+END_TEST
+
+START_TEST(zoned_disk_that_does_not_say_how_is_refused) /* CF3 */
+{
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_ZONED);
+	r.cfg.caps[2].length = offsetof(struct virtio_blk_config, zoned_model);
+	is_refused(-EPROTO, "zoned");
+}
+END_TEST
+
+START_TEST(lifetime_is_asked_for_where_it_is_offered) /* BO11 */
+{
+	static struct vblk_detail d;
+
+	if (_i)
+		r.cfg.features[0] |= BIT(VIRTIO_BLK_F_LIFETIME);
+	r.cfg.blk.pre_eol = 2;
+	r.cfg.blk.typ_a = 0x1234; /* reserved, and handed on as it is */
+	r.cfg.blk.typ_b = 11;
+	open_disk();
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_GET_LIFETIME), (unsigned)_i);
+	ck_assert(d.lifetime.known == (_i == 1));
+	ck_assert_uint_eq(d.lifetime.pre_eol, _i ? 2 : 0);
+	ck_assert_uint_eq(d.lifetime.typ_a, _i ? 0x1234 : 0);
+	ck_assert_uint_eq(d.lifetime.typ_b, _i ? 11 : 0);
+	disk_works();
+}
+END_TEST
+
+static void no_lifetime(struct model_req *req, void *arg)
+{
+	(void)arg;
+	if (req->type == VIRTIO_BLK_T_GET_LIFETIME)
+		req->status = VIRTIO_BLK_S_IOERR;
+}
+
+START_TEST(device_that_does_not_know_its_lifetime_works) /* BO11 */
+{
+	static struct vblk_detail d;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_LIFETIME);
+	r.cfg.on_complete = no_lifetime;
+	open_disk();
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert(!d.lifetime.known);
+	disk_works();
 }
 END_TEST
 
@@ -704,15 +773,17 @@ END_TEST
 
 START_TEST(ranges_are_split_by_their_limit_and_alignment) /* BO7, BO8, BO9 */
 {
+	static const enum blk_op ops[] = {BLK_WRITE_ZEROES, BLK_DISCARD, BLK_SECURE_ERASE};
 	uint64_t next = 3;
 	size_t first;
 
-	r.cfg.blk.discard_sectors = 100;
-	r.cfg.blk.discard_align = 32;
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SECURE_ERASE);
+	r.cfg.blk.discard_sectors = r.cfg.blk.erase_sectors = 100;
+	r.cfg.blk.discard_align = r.cfg.blk.erase_align = 32;
 	r.cfg.blk.zeroes_sectors = 64;
 	open_disk();
 	first = model_nr_done(r.m);
-	ck_assert_int_eq(blk_do(r.q, _i ? BLK_DISCARD : BLK_WRITE_ZEROES, 3, 1000, NULL), 0);
+	ck_assert_int_eq(blk_do(r.q, ops[_i], 3, 1000, NULL), 0);
 	ck_assert_uint_gt(model_nr_done(r.m), first + 9);
 	for (size_t i = first; i < model_nr_done(r.m); i++) {
 		const struct model_req *req = model_done(r.m, i);
@@ -740,6 +811,38 @@ START_TEST(limits_of_zero_mean_none) /* VIRTIO.md trap 28 */
 }
 END_TEST
 
+START_TEST(secure_erase_is_sent_as_such) /* BO4, BO7, BO9 */
+{
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SECURE_ERASE);
+	r.cfg.features[0] &= ~BIT(VIRTIO_BLK_F_DISCARD); /* of no use for it */
+	open_disk();
+	ck_assert(info().can_secure_erase);
+	memset(model_disk(r.m), 0x11, 64 * 512);
+	ck_assert_int_eq(blk_do(r.q, BLK_SECURE_ERASE, 8, 16, NULL), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_SECURE_ERASE), 1);
+	ck_assert_uint_eq(model_disk(r.m)[8 * 512 - 1], 0x11);
+	ck_assert_uint_eq(model_disk(r.m)[8 * 512], 0xee);
+	ck_assert_uint_eq(model_disk(r.m)[24 * 512 - 1], 0xee);
+	ck_assert_uint_eq(model_disk(r.m)[24 * 512], 0x11);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->range_flags, 0);
+}
+END_TEST
+
+START_TEST(secure_erase_without_limits_is_refused) /* VIRTIO.md trap 28 */
+{
+	uint32_t *limits[] = {
+		&r.cfg.blk.erase_sectors, &r.cfg.blk.erase_seg, &r.cfg.blk.erase_align};
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SECURE_ERASE);
+	*limits[_i] = 0;
+	open_disk();
+	ck_assert(!info().can_secure_erase);
+	ck_assert(!(model_driver_features(r.m) >> VIRTIO_BLK_F_SECURE_ERASE & 1));
+	ck_assert_int_eq(blk_do(r.q, BLK_SECURE_ERASE, 0, 8, NULL), -EOPNOTSUPP);
+	disk_works();
+}
+END_TEST
+
 START_TEST(what_the_device_lacks_is_not_supported) /* FE2 */
 {
 	r.cfg.features[0] &= ~(BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES));
@@ -748,6 +851,7 @@ START_TEST(what_the_device_lacks_is_not_supported) /* FE2 */
 	ck_assert(!info().can_write_zeroes);
 	ck_assert_int_eq(blk_do(r.q, BLK_DISCARD, 0, 8, NULL), -EOPNOTSUPP);
 	ck_assert_int_eq(blk_do(r.q, BLK_WRITE_ZEROES, 0, 8, NULL), -EOPNOTSUPP);
+	ck_assert_int_eq(blk_do(r.q, BLK_SECURE_ERASE, 0, 8, NULL), -EOPNOTSUPP);
 }
 END_TEST
 
@@ -1759,6 +1863,10 @@ static void add_configuration(TCase *tc)
 	tcase_add_test(tc, serial_of_20_bytes_needs_no_nul);
 	tcase_add_test(tc, serial_is_safe_to_print);
 	tcase_add_test(tc, device_without_a_serial_works);
+	tcase_add_loop_test(tc, zoned_disk_is_used_only_where_it_can_be_written_at_random, 0, 4);
+	tcase_add_test(tc, zoned_disk_that_does_not_say_how_is_refused);
+	tcase_add_loop_test(tc, lifetime_is_asked_for_where_it_is_offered, 0, 2);
+	tcase_add_test(tc, device_that_does_not_know_its_lifetime_works);
 	tcase_add_loop_test(tc, queues_are_as_many_as_device_and_options_allow, 0, 5);
 	tcase_add_loop_test(tc, ring_size_is_what_was_asked_for, 1, 9);
 	tcase_add_test(tc, ring_too_small_for_a_request_is_refused);
@@ -1780,7 +1888,9 @@ static void add_requests(TCase *tc)
 	tcase_add_test(tc, cache_is_switched_off_and_flushed_once);
 	tcase_add_loop_test(tc, cache_that_can_not_be_switched_off_is_said, 0, 2);
 	tcase_add_loop_test(tc, write_zeroes_reads_as_zeros, 0, 2);
-	tcase_add_loop_test(tc, ranges_are_split_by_their_limit_and_alignment, 0, 2);
+	tcase_add_loop_test(tc, ranges_are_split_by_their_limit_and_alignment, 0, 3);
+	tcase_add_test(tc, secure_erase_is_sent_as_such);
+	tcase_add_loop_test(tc, secure_erase_without_limits_is_refused, 0, 3);
 	tcase_add_test(tc, limits_of_zero_mean_none);
 	tcase_add_test(tc, what_the_device_lacks_is_not_supported);
 	tcase_add_test(tc, status_byte_alone_decides);

@@ -38,6 +38,7 @@ static const struct config_field {
 	{CONFIG(max_secure_erase_sectors), 4, VIRTIO_BLK_F_SECURE_ERASE},
 	{CONFIG(max_secure_erase_seg), 4, VIRTIO_BLK_F_SECURE_ERASE},
 	{CONFIG(secure_erase_sector_alignment), 4, VIRTIO_BLK_F_SECURE_ERASE},
+	{CONFIG(zoned_model), 1, VIRTIO_BLK_F_ZONED},
 };
 
 static void fill_config(const struct model *m, struct virtio_blk_config *c)
@@ -56,6 +57,10 @@ static void fill_config(const struct model *m, struct virtio_blk_config *c)
 	c->max_write_zeroes_sectors = le32_of(m->cfg.blk.zeroes_sectors);
 	c->max_write_zeroes_seg = le32_of(m->cfg.blk.zeroes_seg);
 	c->write_zeroes_may_unmap = m->cfg.blk.zeroes_may_unmap;
+	c->max_secure_erase_sectors = le32_of(m->cfg.blk.erase_sectors);
+	c->max_secure_erase_seg = le32_of(m->cfg.blk.erase_seg);
+	c->secure_erase_sector_alignment = le32_of(m->cfg.blk.erase_align);
+	c->zoned_model = m->cfg.blk.zoned_model;
 }
 
 static const struct config_field *field_at(uint32_t off, int bytes)
@@ -292,29 +297,46 @@ static void check_transfer(struct model *m, struct m_req *req)
 		broken(m, req, "BI1: not a multiple of the logical block");
 }
 
-static void check_range(
-	struct model *m, struct m_req *req, const struct virtio_blk_discard_write_zeroes *r)
+/* By the type of the request. */
+static void range_limits(const struct model *m, uint32_t type, uint32_t *sectors, uint32_t *segs)
 {
-	bool discard = req->pub.type == VIRTIO_BLK_T_DISCARD;
-	uint32_t max = discard ? m->cfg.blk.discard_sectors : m->cfg.blk.zeroes_sectors;
+	switch (type) {
+	case VIRTIO_BLK_T_DISCARD:
+		*sectors = m->cfg.blk.discard_sectors;
+		*segs = m->cfg.blk.discard_seg;
+		break;
+	case VIRTIO_BLK_T_SECURE_ERASE:
+		*sectors = m->cfg.blk.erase_sectors;
+		*segs = m->cfg.blk.erase_seg;
+		break;
+	default:
+		*sectors = m->cfg.blk.zeroes_sectors;
+		*segs = m->cfg.blk.zeroes_seg;
+	}
+}
+
+static void check_range(struct model *m, struct m_req *req,
+	const struct virtio_blk_discard_write_zeroes *r, uint32_t max)
+{
+	bool zeroes = req->pub.type == VIRTIO_BLK_T_WRITE_ZEROES;
 	uint32_t flags = le32_get(r->flags), nr = le32_get(r->num_sectors);
 	uint64_t sector = le64_get(r->sector);
 
 	if (nr == 0 || (max != 0 && nr > max))
 		broken(m, req, "BO8: num_sectors");
 	check_end(m, req, sector, nr);
-	if ((flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 || (discard && flags != 0))
+	if ((flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 || (!zeroes && flags != 0))
 		broken(m, req, "BO9: flags");
-	if (!discard && flags != 0 && !m->cfg.blk.zeroes_may_unmap)
+	if (zeroes && flags != 0 && !m->cfg.blk.zeroes_may_unmap)
 		broken(m, req, "BO9: unmap where write_zeroes_may_unmap is 0");
 }
 
 static void check_ranges(struct model *m, struct m_req *req)
 {
-	bool discard = req->pub.type == VIRTIO_BLK_T_DISCARD;
-	uint32_t max = discard ? m->cfg.blk.discard_seg : m->cfg.blk.zeroes_seg;
 	uint64_t n = req->pub.data_bytes / sizeof(struct virtio_blk_discard_write_zeroes);
+	uint32_t sectors, max;
 
+	range_limits(m, req->pub.type, &sectors, &max);
 	if (n == 0 || req->pub.data_bytes % sizeof(struct virtio_blk_discard_write_zeroes) != 0 ||
 		(max != 0 && n > max)) {
 		broken(m, req, "BO7: number of segments");
@@ -324,7 +346,7 @@ static void check_ranges(struct model *m, struct m_req *req)
 		struct virtio_blk_discard_write_zeroes r;
 
 		stream(req, false, sizeof(struct virtio_blk_outhdr) + i * sizeof(r), &r, sizeof(r));
-		check_range(m, req, &r);
+		check_range(m, req, &r, sectors);
 		if (i == 0) {
 			req->pub.range_sector = le64_get(r.sector);
 			req->pub.range_sectors = le32_get(r.num_sectors);
@@ -358,6 +380,15 @@ static void check_type(struct model *m, struct m_req *req)
 	case VIRTIO_BLK_T_GET_ID:
 		if (req->pub.data_bytes != VIRTIO_BLK_ID_BYTES)
 			broken(m, req, "BO10: GET_ID of a wrong length");
+		break;
+	case VIRTIO_BLK_T_GET_LIFETIME:
+		need(m, req, VIRTIO_BLK_F_LIFETIME);
+		if (req->pub.data_bytes != sizeof(struct virtio_blk_lifetime))
+			broken(m, req, "BO11: GET_LIFETIME of a wrong length");
+		break;
+	case VIRTIO_BLK_T_SECURE_ERASE:
+		need(m, req, VIRTIO_BLK_F_SECURE_ERASE);
+		check_ranges(m, req);
 		break;
 	case VIRTIO_BLK_T_DISCARD:
 		need(m, req, VIRTIO_BLK_F_DISCARD);
@@ -414,11 +445,22 @@ static void transfer(struct model *m, struct m_req *req)
 	}
 }
 
-/* BO14: what was discarded reads as anything. */
+/* What the sectors read as after a request of TYPE. */
+static int wiped_byte(uint32_t type)
+{
+	switch (type) {
+	case VIRTIO_BLK_T_DISCARD: /* BO14: anything */
+		return 0xdd;
+	case VIRTIO_BLK_T_SECURE_ERASE: /* likewise */
+		return 0xee;
+	default:
+		return 0;
+	}
+}
+
 static void wipe(struct model *m, struct m_req *req)
 {
 	uint64_t n = req->pub.data_bytes / sizeof(struct virtio_blk_discard_write_zeroes);
-	int byte = req->pub.type == VIRTIO_BLK_T_DISCARD ? 0xdd : 0;
 
 	for (uint64_t i = 0; i < n; i++) {
 		struct virtio_blk_discard_write_zeroes r;
@@ -426,10 +468,19 @@ static void wipe(struct model *m, struct m_req *req)
 		stream(req, false, sizeof(struct virtio_blk_outhdr) + i * sizeof(r), &r, sizeof(r));
 		if (le64_get(r.sector) + le32_get(r.num_sectors) > m->disk_sectors)
 			continue;
-		memset(m->disk + le64_get(r.sector) * SECTOR, byte,
+		memset(m->disk + le64_get(r.sector) * SECTOR, wiped_byte(req->pub.type),
 			(size_t)le32_get(r.num_sectors) * SECTOR);
 		changed(m, le64_get(r.sector), le32_get(r.num_sectors));
 	}
+}
+
+static void give_lifetime(const struct model *m, const struct m_req *req)
+{
+	struct virtio_blk_lifetime l = {.pre_eol_info = le16_of(m->cfg.blk.pre_eol),
+		.device_lifetime_est_typ_a = le16_of(m->cfg.blk.typ_a),
+		.device_lifetime_est_typ_b = le16_of(m->cfg.blk.typ_b)};
+
+	stream(req, true, 0, &l, sizeof(l));
 }
 
 void mblk_execute(struct model *m, struct m_req *req)
@@ -454,6 +505,10 @@ void mblk_execute(struct model *m, struct m_req *req)
 	case VIRTIO_BLK_T_GET_ID:
 		req->pub.used_len = VIRTIO_BLK_ID_BYTES + 1;
 		stream(req, true, 0, m->cfg.blk.serial, VIRTIO_BLK_ID_BYTES);
+		break;
+	case VIRTIO_BLK_T_GET_LIFETIME:
+		req->pub.used_len = sizeof(struct virtio_blk_lifetime) + 1;
+		give_lifetime(m, req);
 		break;
 	default:
 		wipe(m, req);

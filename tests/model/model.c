@@ -319,6 +319,9 @@ void model_defaults(struct model_config *cfg)
 			.zeroes_sectors = 4194304,
 			.zeroes_seg = 1,
 			.zeroes_may_unmap = 1,
+			.erase_sectors = 4194304,
+			.erase_seg = 1,
+			.erase_align = 1,
 			.serial = "MODEL-0001"},
 	};
 }

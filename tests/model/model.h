@@ -68,6 +68,9 @@ struct model_config { /* start from model_defaults() */
 		uint32_t discard_sectors, discard_seg, discard_align;
 		uint32_t zeroes_sectors, zeroes_seg;
 		uint8_t zeroes_may_unmap;
+		uint32_t erase_sectors, erase_seg, erase_align; /* where SECURE_ERASE is offered */
+		uint16_t pre_eol, typ_a, typ_b;                 /* likewise LIFETIME */
+		uint8_t zoned_model;                            /* ZONED */
 		char serial[VIRTIO_BLK_ID_BYTES];
 	} blk;
 
@@ -106,7 +109,7 @@ struct model_req { /* as the device sees it */
 	uint32_t type;
 	uint64_t sector;
 	uint64_t data_bytes;
-	uint64_t range_sector; /* the first of DISCARD's or WRITE_ZEROES' ranges */
+	uint64_t range_sector; /* the first of the ranges of DISCARD, WRITE_ZEROES, SECURE_ERASE */
 	uint32_t range_sectors, range_flags;
 	uint8_t status;    /* will be written, unless */
 	bool leave_status; /* it is not */
