@@ -6,9 +6,12 @@
 # CC=clang, O=dir (where to build) and V=1 (show commands) may be given. San builds (ASan + UBSan, the driver's model hooks) live in $(O)/san.
 
 CC ?= gcc
+OBJCOPY ?= objcopy
 O ?= build
 PREFIX ?= /usr
 SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 VERSION := 0.1.0
 
@@ -26,9 +29,13 @@ BASE := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVBLKFS_VERSION='"$(VER
 	-Iinclude -pthread -MMD -MP $(WARN)
 SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DHW_MODEL
 
+# The library's ABI: SOVERSION in its name, the version node of each symbol in driver/libvblk.map.
+SOVERSION := 0
+
 PROGRAMS := vblkfs mkfs.vblkfs fsck.vblkfs vblkctl
 FUSE_SRC := fusefs/ops.c fusefs/session.c
 DRIVER_SRC := $(sort $(wildcard driver/*.c))
+LIB_SRC := $(filter-out driver/mem_disk.c,$(DRIVER_SRC))
 FUSEFS_SRC := $(filter-out $(FUSE_SRC),$(sort $(wildcard fusefs/*.c)))
 CMD_SRC := $(sort $(wildcard cmd/*.c))
 CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c) $(PROGRAMS:%=cmd/%_%),$(CMD_SRC))
@@ -43,7 +50,8 @@ UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
 
 .DEFAULT_GOAL := all
-all: $(PROGRAMS:%=$(O)/%) $(O)/umount.fuse.vblkfs
+LIBRARY := $(O)/libvblk.so $(O)/libvblk.a
+all: $(PROGRAMS:%=$(O)/%) $(O)/umount.fuse.vblkfs $(LIBRARY)
 tools: $(TOOLS) $(O)/crash
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
@@ -70,6 +78,26 @@ $(PROGRAMS:%=$(O)/%): $(O)/%: $$(call obj,cmd/$$*.c $$(wildcard cmd/$$*_*.c)) $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -pthread -o $@ $^ -Wl,--as-needed $(DEP_LIBS)
 $(O)/umount.fuse.vblkfs: $(O)/vblkfs
 	ln -sf vblkfs $@
+
+# The driver as a library: only what the header names can be linked to, of the archive too.
+LIB_NEEDS := pciaccess json-c liburing
+$(O)/lib/obj/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(BASE) $(CFLAGS) -fPIC -fvisibility=hidden -DNDEBUG $(DEP_CFLAGS) $(CPPFLAGS) -c -o $@ $<
+$(O)/libvblk.so.$(VERSION): $(LIB_SRC:%.c=$(O)/lib/obj/%.o) driver/libvblk.map
+	$(call say,LINK)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -pthread -o $@ $(filter %.o,$^) \
+		-Wl,-soname,libvblk.so.$(SOVERSION) -Wl,--version-script=driver/libvblk.map \
+		-Wl,-z,defs -Wl,--as-needed $(shell pkg-config --libs $(LIB_NEEDS))
+$(O)/libvblk.so: $(O)/libvblk.so.$(VERSION)
+	$(Q)ln -sf libvblk.so.$(VERSION) $(O)/libvblk.so.$(SOVERSION)
+	$(Q)ln -sf libvblk.so.$(SOVERSION) $@
+$(O)/libvblk.a: $(LIB_SRC:%.c=$(O)/lib/obj/%.o)
+	$(call say,AR)
+	$(Q)$(LD) -r -o $(O)/lib/libvblk.o $^
+	$(Q)$(OBJCOPY) --localize-hidden $(O)/lib/libvblk.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(O)/lib/libvblk.o
 
 $(O)/tools.a: $(call obj,$(TOOL_SHARED))
 	$(call say,AR)

@@ -134,6 +134,8 @@ struct vblk {
 	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
 	unsigned timeout_s;    /* 0: a request may take for ever */
 	struct vblk_watch watch;
+	void (*resized)(void *arg, uint64_t nr_sectors); /* may be NULL */
+	void *resized_arg;
 
 	bool write_through;         /* it was told so */
 	atomic_bool volatile_cache; /* writes need a flush */
@@ -200,8 +202,8 @@ void vblk_ring_prepare(
 int vblk_ring_init(struct vblk_ring *ring, struct virtqueue *vq);
 void vblk_ring_destroy(struct vblk_ring *ring, bool leak);
 bool vblk_ring_wake(struct vblk_ring *ring); /* all that sleep on it; was there one? Any thread */
-int vblk_queue_open(struct blockdev *dev, struct blk_queue **out);
-void vblk_queue_close(struct blk_queue *q);
+int vblk_handle_open(struct blockdev *dev, struct blk_queue **out);
+void vblk_handle_close(struct blk_queue *q);
 int vblk_submit(struct blk_queue *q, struct blk_req *req);
 void vblk_kick(struct blk_queue *q);
 int vblk_poll(struct blk_queue *q);

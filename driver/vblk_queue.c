@@ -531,7 +531,7 @@ static struct vblk_ring *choose_ring(struct vblk *vblk)
 	return best;
 }
 
-int vblk_queue_open(struct blockdev *dev, struct blk_queue **out)
+int vblk_handle_open(struct blockdev *dev, struct blk_queue **out)
 {
 	struct vblk *vblk = (struct vblk *)dev;
 	struct vblk_handle *h = calloc(1, sizeof(*h));
@@ -556,7 +556,7 @@ int vblk_queue_open(struct blockdev *dev, struct blk_queue **out)
 	return 0;
 }
 
-void vblk_queue_close(struct blk_queue *q)
+void vblk_handle_close(struct blk_queue *q)
 {
 	struct vblk_handle *h = to_handle(q);
 	struct vblk *vblk = h->ring->vblk;

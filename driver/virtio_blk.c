@@ -286,8 +286,11 @@ static void set_capacity(struct vblk *vblk, const struct vblk_config *c)
 
 	set_limits(vblk, c);
 	now = atomic_load(&vblk->limits.nr_sectors);
-	if (now != before)
-		report_capacity(vblk, before, now);
+	if (now == before)
+		return;
+	report_capacity(vblk, before, now);
+	if (vblk->resized != NULL)
+		vblk->resized(vblk->resized_arg, now);
 }
 
 static void vblk_config_changed(struct virtio_device *vdev)
@@ -553,6 +556,8 @@ static int vblk_probe(struct virtio_device *vdev)
 	vdev->priv = vblk;
 	vblk->dev.ops = &vblk_ops;
 	vblk->timeout_s = opts->timeout_s;
+	vblk->resized = opts->resized;
+	vblk->resized_arg = opts->resized_arg;
 	vblk->write_through = opts->write_through && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
 	set_info(vblk, &c, opts);
 	set_limits(vblk, &c);
@@ -637,8 +642,8 @@ static void vblk_close(struct blockdev *dev)
 
 static const struct blockdev_ops vblk_ops = {
 	.info = vblk_info,
-	.queue_open = vblk_queue_open,
-	.queue_close = vblk_queue_close,
+	.queue_open = vblk_handle_open,
+	.queue_close = vblk_handle_close,
 	.submit = vblk_submit,
 	.kick = vblk_kick,
 	.poll = vblk_poll,
@@ -714,6 +719,11 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 		describe_config(vblk, out);
 	virtio_config_unlock(vdev);
 	return 0;
+}
+
+const char *vblk_transport(const struct blockdev *dev)
+{
+	return dev->ops == &vblk_ops ? ((const struct vblk *)dev)->vdev->config->name : NULL;
 }
 
 int vblk_reset_disk(struct blockdev *dev)

@@ -49,6 +49,7 @@ struct vblk_detail {
 	struct virtio_region region[VIRTIO_REGIONS_MAX];
 };
 int vblk_describe(struct blockdev *dev, struct vblk_detail *out); /* -ENODEV: no virtio disk */
+const char *vblk_transport(const struct blockdev *dev);           /* NULL: no virtio disk */
 const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not known */
 
 /* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP: it

@@ -1,6 +1,6 @@
 # What the README names: check and its parts, demo, bench, install.
 
-C_FILES := $(wildcard cmd/*.[ch] driver/*.[ch] fusefs/*.[ch] include/*.h tests/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard cmd/*.[ch] driver/*.[ch] fusefs/*.[ch] include/*.h include/*/*.h tests/*.[ch] tests/*/*.[ch])
 SH_FILES = $(shell grep -lE '^\#!.*(bash|/sh)' -r tests .ci --include='*' 2>/dev/null)
 MAN_PAGES := $(wildcard man/*.[0-9])
 
@@ -15,6 +15,7 @@ check:
 	$(MAKE) tsan
 	$(MAKE) crash-short
 	$(MAKE) check-fsck
+	$(MAKE) check-lib
 	$(MAKE) check-fuse
 	$(MAKE) check-guest
 	@echo "make check: all passed"
@@ -22,6 +23,9 @@ check:
 # fsck.vblkfs on damaged images: one by one with what it must say, and fields drawn at random.
 check-fsck: all tools
 	tests/fsck/check.sh $(O)
+# The driver as a library, installed, and programs built on it.
+check-lib: all
+	tests/lib/check.sh $(O)
 # The programs without a mount, then with one.
 check-fuse: all tools
 	tests/make.sh $(O)
@@ -111,14 +115,32 @@ LINKS := mount.fuse.vblkfs:vblkfs umount.fuse.vblkfs:vblkfs fsck.fuse.vblkfs:fsc
 link_name = $(firstword $(subst :, ,$(1)))
 INSTALLED = $(PROGRAMS:%=$(DESTDIR)$(SBINDIR)/%) \
 	$(foreach l,$(LINKS),$(DESTDIR)$(SBINDIR)/$(call link_name,$(l)))
+# A function is found by its own name, too: the NAME of its page.
+names_of = $(shell sed -n '/^\.Nm/{s/^\.Nm //;s/ ,$$//;p};/^\.Nd/q' $(1))
+MAN3_LINKS := $(foreach m,$(filter %.3,$(MAN_PAGES)),\
+	$(foreach n,$(filter-out $(notdir $(m:.3=)),$(call names_of,$(m))),$(n):$(notdir $(m))))
+INSTALLED += $(DESTDIR)$(LIBDIR)/libvblk.a $(DESTDIR)$(LIBDIR)/pkgconfig/libvblk.pc \
+	$(foreach n,libvblk.so libvblk.so.$(SOVERSION) libvblk.so.$(VERSION),$(DESTDIR)$(LIBDIR)/$(n)) \
+	$(DESTDIR)$(INCLUDEDIR)/vblk/vblk.h \
+	$(foreach m,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
+	$(foreach l,$(MAN3_LINKS),$(DESTDIR)$(MANDIR)/man3/$(call link_name,$(l)).3)
 install: all
-	install -d $(DESTDIR)$(SBINDIR)
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/vblk
 	install -m 755 $(PROGRAMS:%=$(O)/%) $(DESTDIR)$(SBINDIR)/
 	for l in $(LINKS); do ln -sf "$${l#*:}" "$(DESTDIR)$(SBINDIR)/$${l%:*}"; done
+	install -m 644 $(O)/libvblk.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(O)/libvblk.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
+	ln -sf libvblk.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libvblk.so.$(SOVERSION)
+	ln -sf libvblk.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libvblk.so
+	install -m 644 include/vblk/vblk.h $(DESTDIR)$(INCLUDEDIR)/vblk/
+	printf '%s\n' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' 'Name: libvblk' \
+		'Description: Drive virtio disks from user space' 'Version: $(VERSION)' \
+		'Requires.private: $(LIB_NEEDS)' 'Cflags: -I$${includedir}' \
+		'Libs: -L$${libdir} -lvblk' 'Libs.private: -pthread' >$(DESTDIR)$(LIBDIR)/pkgconfig/libvblk.pc
 	for m in $(MAN_PAGES); do d=$(DESTDIR)$(MANDIR)/man$${m##*.}; install -d $$d; install -m 644 $$m $$d/; done
+	for l in $(MAN3_LINKS); do ln -sf "$${l#*:}" "$(DESTDIR)$(MANDIR)/man3/$${l%:*}.3"; done
 uninstall:
 	rm -f $(INSTALLED)
-	for m in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${m##*.}/$$m; done
 
-.PHONY: check crash crash-short check-fsck check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short check-fsck check-lib check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall

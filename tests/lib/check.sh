@@ -1,0 +1,85 @@
+#!/bin/bash
+# check.sh BUILD - libvblk as those have it who build on it: what make install gives, found by pkg-config, linked in both ways,
+# and run on an image file and on a vhost-user back-end.
+set -euo pipefail
+BUILD=$(realpath "${1:?usage: check.sh BUILD}")
+HERE=$(cd "$(dirname "$0")" && pwd)
+T=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-lib.XXXXXX")
+export IMG=$T/disk.img SOCK=$T/back-end.sock
+# shellcheck source=tests/vhost/backend.sh
+. "$HERE/../vhost/backend.sh"
+trap 'kill_backend; rm -rf "$T"' EXIT
+
+fail() {
+    echo "tests/lib/check.sh: $*" >&2
+    exit 1
+}
+
+make -s -C "$HERE/../.." O="$BUILD" DESTDIR="$T/root" PREFIX=/opt/vblk install
+root=$T/root/opt/vblk
+man3=$root/share/man/man3
+header=$root/include/vblk/vblk.h
+export PKG_CONFIG_SYSROOT_DIR=$T/root PKG_CONFIG_PATH=$root/lib/pkgconfig LD_LIBRARY_PATH=$root/lib
+
+# What the header declares, and nothing else, can be linked to.
+sed 's,/\*.*\*/,,; /\/\*/,/\*\//d' "$header" | grep -oE '\bvblk_[a-z_]+\(' | tr -d '(' | sort -u >"$T/declared"
+[ "$(wc -l <"$T/declared")" -ge 20 ] || fail "the header declares: $(cat "$T/declared")"
+nm -D --defined-only "$root/lib/libvblk.so" | awk '$2 != "A" { print $3 }' | sort >"$T/exported"
+sed 's/$/@@VBLK_0.1/' "$T/declared" | diff - "$T/exported" || fail "libvblk.so exports other symbols"
+nm --defined-only -g "$root/lib/libvblk.a" | awk 'NF == 3 { print $3 }' | sort | diff "$T/declared" - ||
+    fail "libvblk.a defines other symbols"
+objdump -p "$root/lib/libvblk.so" | grep -qE 'SONAME +libvblk.so.0$' || fail "its name is not libvblk.so.0"
+! nm -D --undefined-only "$root/lib/libvblk.so" | grep -wE 'exit|_exit|abort|__assert_fail|printf|puts|stdout|stderr|perror' ||
+    fail "it ends the process, or writes"
+
+# Each function has its page.
+while read -r function; do
+    [ -e "$man3/$function.3" ] || fail "no page for $function"
+    sed '/^\.Sh SYNOPSIS/q' "$man3/$function.3" | grep -qE "^\.Nm $function( ,)?$" || fail "$function.3 is about others"
+    grep -qE "^\.F[no] \"?$function\b" "$man3/$function.3" || fail "$function.3 does not declare it"
+done <"$T/declared"
+sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$man3/libvblk.3" | sed '1,/^\.Bd/d; /^\.Ed/d; s/\\&//; s/\\e/\\/g' |
+    diff - "$HERE/example.c" || fail "libvblk.3's example is not tests/lib/example.c"
+
+# The header is for anybody.
+[ "$(pkg-config --modversion libvblk)" = "$("$BUILD/vblkctl" --version | sed 's/.* //')" ] || fail "pkg-config has another version"
+read -ra cflags < <(pkg-config --cflags libvblk)
+read -ra libs < <(pkg-config --libs libvblk)
+mapfile -t private < <(pkg-config --static --libs libvblk | tr ' ' '\n' | grep -vx -e -lvblk -e '')
+cc=${CC:-gcc}
+echo '#include <vblk/vblk.h>' | $cc -std=c99 -pedantic -Wall -Wextra -Werror "${cflags[@]}" -fsyntax-only -x c -
+! command -v clang >/dev/null ||
+    echo '#include <vblk/vblk.h>' | clang -Wall -Wextra -Werror "${cflags[@]}" -fsyntax-only -x c++ -
+
+# The example, shared and static.
+$cc -Wall -Wextra -Werror "${cflags[@]}" -o "$T/shared" "$HERE/example.c" "${libs[@]}"
+objdump -p "$T/shared" | grep -qE 'NEEDED +libvblk.so.0$' || fail "the example does not need libvblk.so.0"
+$cc -Wall -Wextra -Werror "${cflags[@]}" -o "$T/static" "$HERE/example.c" "$root/lib/libvblk.a" "${private[@]}"
+! objdump -p "$T/static" | grep -q 'NEEDED.*vblk' || fail "the static example needs libvblk.so"
+
+says() { # WORDS COMMAND...: its output, standard error too
+    local want=$1 got
+    shift
+    got=$("$@" 2>&1) || true
+    [ "$got" = "$want" ] || fail "\"$got\", not \"$want\", from: $*"
+}
+truncate -s 1000K "$IMG"
+printf data | dd of="$IMG" bs=1 seek=70000 conv=notrunc status=none
+for example in "$T/shared" "$T/static"; do
+    says "65536 of 1024000 bytes used" "$example" "$IMG"
+    says "$T/absent: No such file or directory" "$example" "$T/absent"
+    flock "$IMG" "$example" "$IMG" 2>"$T/err" && fail "a locked image was opened"
+    grep -q 'in use by another process' "$T/err" || fail "locked: $(cat "$T/err")"
+done
+
+if command -v qemu-storage-daemon >/dev/null; then
+    start_backend ''
+    says "65536 of 1024000 bytes used" "$T/shared" "vhost-user:$SOCK"
+    says "65536 of 1024000 bytes used" "$T/static" "vhost-user:$SOCK"
+    kill_backend
+    says "vhost-user:$SOCK: no back-end listens there" "$T/shared" "vhost-user:$SOCK"
+else
+    [ -z "${VBLKFS_CI:-}" ] || fail "in CI nothing is skipped: needs qemu-storage-daemon (Debian: qemu-system-common)"
+    echo "SKIPPED: a back-end needs qemu-storage-daemon (Debian: qemu-system-common)" >&2
+fi
+echo "tests/lib/check.sh: passed"
