@@ -268,9 +268,9 @@ static int set_state(struct vhost_conn *c, enum vup_request request, uint32_t in
 static int set_fd(
 	struct vhost_conn *c, enum vup_request request, uint32_t index, int fd, const char *name)
 {
-	uint64_t msg = index | (fd < 0 ? VUP_VRING_NO_FD : 0);
+	uint64_t msg = index;
 
-	return check(c, vup_set(&c->ch, request, &msg, sizeof(msg), &fd, fd < 0 ? 0 : 1), name);
+	return check(c, vup_set(&c->ch, request, &msg, sizeof(msg), &fd, 1), name);
 }
 
 int vhc_set_vring(struct vhost_conn *c, const struct vhost_vring *ring)

@@ -23,7 +23,7 @@ struct vhost_conn {
 struct vhost_vring {
 	uint16_t index, size;
 	uint64_t desc, driver, device;
-	int kick_fd, call_fd; /* call_fd -1: the ring is polled */
+	int kick_fd, call_fd;
 };
 
 /* Up to what the device offers. */

@@ -46,7 +46,6 @@ enum vup_backend_request { VUP_BACKEND_CONFIG_CHANGE = 2 };
 #define VUP_PROTO_BACKEND 5 /* the back-end has requests, too */
 #define VUP_PROTO_CONFIG  9
 #define VUP_PROTO_SLOTS   15 /* memory is added region by region */
-#define VUP_VRING_NO_FD   0x100U
 #define VUP_REGIONS_MAX   8U /* in a table */
 #define VUP_CONFIG_MAX    256U
 

@@ -35,7 +35,7 @@ unsigned vhost_user_retry_s = 30;
 
 struct vring {
 	struct virtqueue *vq;
-	int kick_fd, call_fd;
+	int kick_fd, call_fd; /* a polled one's, too: qemu-storage-daemon dies of a ring without */
 };
 
 struct vhost_user {
@@ -331,7 +331,7 @@ static int give_rings(struct vhost_user *vu)
 		struct vhost_vring msg = {.index = (uint16_t)i,
 			.size = ring->vq->size,
 			.kick_fd = ring->kick_fd,
-			.call_fd = vu->use_irq ? ring->call_fd : -1};
+			.call_fd = ring->call_fd};
 		struct vq_addresses addr;
 
 		drain(ring->kick_fd);
@@ -544,8 +544,8 @@ static int start_thread(struct vhost_user *vu)
 	}
 	vu->pfd[POLL_STOP] = (struct pollfd){.fd = vu->stop_fd, .events = POLLIN};
 	for (unsigned i = 0; i < vu->nr_vrings; i++)
-		vu->pfd[POLL_CALLS + i] =
-			(struct pollfd){.fd = vu->vring[i].call_fd, .events = POLLIN};
+		vu->pfd[POLL_CALLS + i] = (struct pollfd){
+			.fd = vu->use_irq ? vu->vring[i].call_fd : -1, .events = POLLIN};
 	err = -pthread_create(&vu->thread, NULL, vu_main, vu);
 	if (err == 0) {
 		vu->running = true;

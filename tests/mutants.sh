@@ -277,7 +277,7 @@ mutant VU6 vhost_user virtio_blk.c 's/if (mode == c->writeback \&\& !vdev->cache
 mutant VU8 vhost_user vhost_conn.c 's/\.used = ring->device,/.used = ring->driver,/;s/\.avail = ring->driver}/.avail = ring->device}/'
 mutant VU9 vhost_user vhost_user.c 's/if (vu->told_memory)/if (false)/'
 mutant VU9 vhost_user vhost_user.c 's/if (err == -EREMOTEIO) {/if (false) {/'
-mutant VU10 vhost_user vhost_conn.c 's/(fd < 0 ? VUP_VRING_NO_FD : 0)/0/'
+mutant VU10 vhost_user vhost_conn.c 's/msg = index;/msg = index | 0x100;/'
 mutant VU11 vhost_user vhost_user.c '/^static void vu_set_status/,/^}/s/(void)enable_vrings(vu);/;/'
 mutant VU13 vhost_user vhost_user.c 's/if (request == VUP_BACKEND_CONFIG_CHANGE)/if (false)/'
 mutant VU13 vhost_user vhost_user.c '/^static bool serve_backend/,/^}/s/request != VUP_BACKEND_CONFIG_CHANGE) == 0/1) == 0/'

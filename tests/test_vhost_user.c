@@ -269,7 +269,7 @@ START_TEST(device_without_version_1_is_refused) /* RF1 */
 }
 END_TEST
 
-START_TEST(polled_disk_asks_for_no_calls) /* VU10 */
+START_TEST(polled_disk_works) /* VU10 */
 {
 	opts.poll_only = true;
 	open_disk();
@@ -541,7 +541,7 @@ static void add_beginning(TCase *tc)
 	tcase_add_loop_test(tc, configuration_of_any_length_is_asked_for, 0, 3);
 	tcase_add_loop_test(tc, backend_with_nothing_to_give_is_refused, 0, 2);
 	tcase_add_test(tc, device_without_version_1_is_refused);
-	tcase_add_test(tc, polled_disk_asks_for_no_calls);
+	tcase_add_test(tc, polled_disk_works);
 	tcase_add_test(tc, sleeper_is_woken_by_a_call);
 	tcase_add_loop_test(tc, memory_grows_region_by_region, 0, 2);
 	tcase_add_test(tc, memory_that_is_refused_is_not_handed_out);

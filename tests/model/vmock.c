@@ -300,8 +300,8 @@ static void set_fd(struct vmock *v, uint64_t what, int fd, bool kick)
 	struct ring *r = &v->ring[what % QUEUES_MAX];
 	int *at = kick ? &r->kick_fd : &r->call_fd;
 
-	if (((what & VUP_VRING_NO_FD) != 0) != (fd < 0))
-		complain(v, "VU10: descriptor and flag do not agree");
+	if (fd < 0 || what > UINT8_MAX)
+		complain(v, "VU10: a ring without a descriptor");
 	*at = fd < 0 ? -1 : dup(fd);
 	if (!kick && fd >= 0)
 		(void)eventfd_write(fd, 1); /* VU12: with nothing used */
