@@ -31,7 +31,7 @@ packages_for() { # PURPOSE
 	mount) # the FUSE tests, which build the project, too
 		packages_for build
 		echo mount util-linux procps fio git sqlite3 libcap2-bin mandoc bsdextrautils ca-certificates jq
-		echo qemu-system-common systemtap-sdt-dev # qemu-storage-daemon; the static probes
+		echo qemu-system-common systemtap-sdt-dev gdb # qemu-storage-daemon; the static probes, and to see them
 		;;
 	lint)
 		echo clang clang-format clang-tidy cppcheck shellcheck mandoc

@@ -62,28 +62,29 @@ skip_without_fuse() {
     exit 0
 }
 
-run_one() { # NAME
-    local log=$T/log status=0 start=$SECONDS
-    # Not in an if: set -e must hold inside.
+# Called neither in an if nor before || or &&: there set -e does not hold, at any depth.
+run_one() { # NAME; sets status
+    local log=$T/log start=$SECONDS
     set +e
     (set -e; trap - EXIT; make_fs "${SIZE:-1G}"; mount_fs; "test_$1"; if is_mounted; then umount_fs; fi) >"$log" 2>&1
     status=$?
     set -e
-    if [ $status -ne 0 ]; then
+    if [ "$status" != 0 ]; then
         echo "not ok  $1 ($((SECONDS - start)) s)"
         sed 's/^/    /' "$log" | tail -n 40
-        is_mounted && { umount_fs 2>/dev/null || umount -l "$MNT"; }
-        return 1
+        ! is_mounted || umount_fs 2>/dev/null || umount -l "$MNT"
+    else
+        echo "ok      $1 ($((SECONDS - start)) s)"
     fi
-    echo "ok      $1 ($((SECONDS - start)) s)"
 }
 
 run_tests() {
-    local bad=0 name
+    local bad=0 name status
     [ $# -gt 0 ] || mapfile -t names < <(declare -F | sed -n 's/^declare -f test_//p')
     [ $# -eq 0 ] || names=("$@")
     for name in "${names[@]}"; do
-        run_one "$name" || bad=$((bad + 1))
+        run_one "$name"
+        [ "$status" = 0 ] || bad=$((bad + 1))
     done
     [ $bad -eq 0 ] || fail "$bad of ${#names[@]} tests"
     echo "all ${#names[@]} tests on a FUSE mount passed"

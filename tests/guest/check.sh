@@ -47,6 +47,7 @@ make_disk() { # FILE SPEC; prints the argument of --disk
 	esac
 }
 
+# Called neither in an if nor before || or &&: there set -e does not hold, at any depth.
 run_file() { # FILE [TEST...]
 	local file=$1 options=() disk n=0 spec
 	shift
@@ -57,10 +58,11 @@ run_file() { # FILE [TEST...]
 		n=$((n + 1))
 	done < <(head_lines "$file" disk)
 	tests/guest/run "${options[@]}" -- env "build=$build" "rounds=${VBLKFS_ROUNDS:-}" \
-		tests/guest/inside "$work" "$file" "$@" || return
+		tests/guest/inside "$work" "$file" "$@"
 	if grep -q '^after_guest()' "$file"; then
 		# shellcheck disable=SC1090
-		(. "$file" && after_guest "$@")
+		. "$file"
+		after_guest "$@"
 	fi
 }
 
@@ -82,7 +84,11 @@ fi
 bad=0
 for file in tests/guest/test_*.sh; do
 	echo "-- $(sed -n "2s/^# //p" "$file")"
-	run_file "$file" || bad=$((bad + 1))
+	set +e
+	(set -e; trap - EXIT; run_file "$file")
+	status=$?
+	set -e
+	[ $status = 0 ] || bad=$((bad + 1))
 	rm -f "$work"/disk*
 done
 echo "-- the guest is killed in the middle of load"
