@@ -60,6 +60,11 @@ struct virtio_config_ops {
 	 */
 	void (*del_vqs)(struct virtio_device *vdev);
 	void (*notify)(struct virtqueue *vq);
+	/* With RING_RESET (2.6.1), else not called; may be NULL. The device lets go of one queue and
+	 * forgets its requests, while the others go on: -ENODEV; -ETIMEDOUT: it may still touch them.
+	 * Then, vq_resize() in between or not: it has an empty one. */
+	int (*disable_vq_and_reset)(struct virtqueue *vq);
+	int (*enable_vq_after_reset)(struct virtqueue *vq);
 	/* After a reset and up to FEATURES_OK: the same queues again, empty. NULL: it can't. */
 	int (*restart_vqs)(struct virtio_device *vdev);
 	/* May be NULL. How many there are. */

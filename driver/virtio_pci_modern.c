@@ -3,7 +3,7 @@
  * Invariants
  *  1. A structure that is used lies whole inside a BAR that exists: see virtio_pci_layout.c.
  *  2. queue_enable is only ever written as 1, after everything else of that queue (4.1.4.3.2); a
- *     reset ends the queue. */
+ *     reset, of the device or of that queue, ends the queue. */
 #include <errno.h>
 #include <string.h>
 #include "virtio_pci_common.h"
@@ -12,6 +12,9 @@
 #define COMMON(field) offsetof(struct virtio_pci_common_cfg, field)
 #define COMMON_MAX    sizeof(struct virtio_pci_common_cfg)
 #define DEVICE_MAX    256U
+
+#define QUEUE_RESET_POLL_US  200U
+#define QUEUE_RESET_LIMIT_US (5U * 1000 * 1000)
 
 /* Two 32-bit halves, low first (4.1.3.1). */
 static void write_common64(struct virtio_pci *vpci, uint64_t lo_off, uint64_t val)
@@ -48,8 +51,12 @@ static uint64_t known_transport_features(const struct virtio_pci *vpci)
 {
 	uint64_t known = vq_known_features() | 1ULL << VIRTIO_F_ACCESS_PLATFORM;
 
+	if ((vpci->at.notify.off | vpci->at.notify_multiplier) % 4 == 0) /* else misaligned */
+		known |= 1ULL << VIRTIO_F_NOTIFICATION_DATA;
 	if (vpci->at.common.bytes >= COMMON(queue_notify_data) + 2)
 		known |= 1ULL << VIRTIO_F_NOTIF_CONFIG_DATA;
+	if (vpci->at.common.bytes >= COMMON(queue_reset) + 2)
+		known |= 1ULL << VIRTIO_F_RING_RESET;
 	return known;
 }
 
@@ -92,28 +99,34 @@ static uint32_t vpci_generation(struct virtio_device *vdev)
 	return vpci_read8(to_vpci(vdev), &to_vpci(vdev)->at.common, COMMON(config_generation));
 }
 
+/* 4.1.5.2: the queue; with NOTIFICATION_DATA its position, too, in a word of 32 bits. */
 static void vpci_notify(struct virtqueue *vq)
 {
 	struct virtio_pci *vpci = to_vpci(vq->vdev);
 
-	vpci_write16(vpci, &vpci->at.notify, vq->notify_addr, vq->notify_data);
+	if (virtio_has_feature(vq->vdev, VIRTIO_F_NOTIFICATION_DATA))
+		vpci_write32(vpci, &vpci->at.notify, vq->notify_addr,
+			(uint32_t)vq_notification_data(vq) << 16 | vq->notify_data);
+	else
+		vpci_write16(vpci, &vpci->at.notify, vq->notify_addr, vq->notify_data);
 }
 
 /* Caller holds the lock, and INDEX is selected. */
 static int find_notify_addr(struct virtio_pci *vpci, struct virtqueue *vq)
 {
 	struct hw *hw = vpci->vdev.hw;
+	unsigned bytes = virtio_has_feature(&vpci->vdev, VIRTIO_F_NOTIFICATION_DATA) ? 4 : 2;
 	uint64_t off = (uint64_t)vpci->at.notify_multiplier *
 		       vpci_read16(vpci, &vpci->at.common, COMMON(queue_notify_off));
 
-	if (off % 2 != 0 || off + 2 > vpci->at.notify.bytes)
+	if (off % bytes != 0 || off + bytes > vpci->at.notify.bytes)
 		return virtio_fail(&vpci->vdev, -EPROTO,
 			"the doorbell of queue %u is outside the notify structure", vq->index);
 	vq->notify_addr = off;
 	vq->notify_data = vq->index;
 	if (virtio_has_feature(&vpci->vdev, VIRTIO_F_NOTIF_CONFIG_DATA))
 		vq->notify_data = vpci_read16(vpci, &vpci->at.common, COMMON(queue_notify_data));
-	return hw->ops->bar_map(hw, vpci->at.notify.bar, vpci->at.notify.off + off, 2);
+	return hw->ops->bar_map(hw, vpci->at.notify.bar, vpci->at.notify.off + off, bytes);
 }
 
 static void enable_queue(struct virtio_pci *vpci, const struct virtqueue *vq)
@@ -147,17 +160,19 @@ static int setup_vq(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 	const struct virtqueue_info *info, struct virtqueue **out)
 {
 	struct virtqueue *vq;
-	uint16_t size;
+	uint16_t max, size;
 	int err;
 
 	vpci_write16(vpci, &vpci->at.common, COMMON(queue_select), index);
-	size = choose_size(vpci_read16(vpci, &vpci->at.common, COMMON(queue_size)), max_size);
+	max = vpci_read16(vpci, &vpci->at.common, COMMON(queue_size));
+	size = choose_size(max, max_size);
 	if (size == 0 || vpci_read16(vpci, &vpci->at.common, COMMON(queue_enable)) != 0)
 		return virtio_fail(&vpci->vdev, -EPROTO, "queue %u is %s", index,
 			size == 0 ? "not there" : "enabled already after a reset");
 	err = vq_create(&vpci->vdev, index, size, info, &vq);
 	if (err < 0)
 		return virtio_fail(&vpci->vdev, err, "no DMA memory for queue %u", index);
+	vq->max_size = choose_size(max, 0);
 	err = find_notify_addr(vpci, vq);
 	if (err < 0) {
 		vq_destroy(vq, false);
@@ -179,6 +194,49 @@ static int restart_vq(struct virtio_pci *vpci, struct virtqueue *vq)
 	vq_reset(vq);
 	enable_queue(vpci, vq);
 	return 0;
+}
+
+/* Caller holds the lock, and the queue is selected. It is done when the register reads 0, not before
+ * (4.1.4.3.2). */
+static int await_queue_reset(struct virtio_pci *vpci)
+{
+	struct hw *hw = vpci->vdev.hw;
+	uint32_t waited_us = 0;
+	uint16_t reset;
+
+	while ((reset = vpci_read16(vpci, &vpci->at.common, COMMON(queue_reset))) != 0) {
+		if (reset == UINT16_MAX)
+			return -ENODEV;
+		if (waited_us >= QUEUE_RESET_LIMIT_US)
+			return -ETIMEDOUT;
+		hw->ops->sleep_us(hw, QUEUE_RESET_POLL_US);
+		waited_us += QUEUE_RESET_POLL_US;
+	}
+	return vpci_read16(vpci, &vpci->at.common, COMMON(queue_enable)) == 0 ? 0 : -EPROTO;
+}
+
+static int vpci_disable_vq_and_reset(struct virtqueue *vq)
+{
+	struct virtio_pci *vpci = to_vpci(vq->vdev);
+	int err;
+
+	pthread_mutex_lock(&vpci->lock);
+	vpci_write16(vpci, &vpci->at.common, COMMON(queue_select), vq->index);
+	vpci_write16(vpci, &vpci->at.common, COMMON(queue_reset), 1);
+	err = await_queue_reset(vpci);
+	pthread_mutex_unlock(&vpci->lock);
+	return err;
+}
+
+static int vpci_enable_vq_after_reset(struct virtqueue *vq)
+{
+	struct virtio_pci *vpci = to_vpci(vq->vdev);
+	int err;
+
+	pthread_mutex_lock(&vpci->lock);
+	err = restart_vq(vpci, vq);
+	pthread_mutex_unlock(&vpci->lock);
+	return err;
 }
 
 static unsigned vpci_regions(
@@ -206,6 +264,8 @@ static const struct virtio_config_ops vpci_modern_config_ops = {
 	.find_vqs = vpci_find_vqs,
 	.del_vqs = vpci_del_vqs,
 	.notify = vpci_notify,
+	.disable_vq_and_reset = vpci_disable_vq_and_reset,
+	.enable_vq_after_reset = vpci_enable_vq_after_reset,
 	.restart_vqs = vpci_restart_vqs,
 	.regions = vpci_regions,
 	.silence = vpci_silence,

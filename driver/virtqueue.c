@@ -166,6 +166,22 @@ static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring
 	return 0;
 }
 
+static int create_layout(
+	struct virtio_device *vdev, uint16_t size, struct vq_ring **ring, struct vq_packed **packed)
+{
+	if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))
+		return vqp_create(vdev, size, packed);
+	return create_ring(vdev, size, ring);
+}
+
+static void destroy_layout(struct vq_ring *ring, struct vq_packed *packed, bool leak)
+{
+	if (packed != NULL)
+		vqp_destroy(packed, leak);
+	else
+		free_ring(ring, leak);
+}
+
 int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 	const struct virtqueue_info *info, struct virtqueue **out)
 {
@@ -177,13 +193,10 @@ int vq_create(struct virtio_device *vdev, uint16_t index, uint16_t size,
 		return -ENOMEM;
 	vq->vdev = vdev;
 	vq->index = index;
-	vq->size = size;
+	vq->size = vq->max_size = size;
 	vq->callback = info->callback;
 	(void)snprintf(vq->name, sizeof(vq->name), "%s", info->name);
-	if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))
-		err = vqp_create(vdev, size, &vq->packed);
-	else
-		err = create_ring(vdev, size, &vq->ring);
+	err = create_layout(vdev, size, &vq->ring, &vq->packed);
 	if (err < 0) {
 		free(vq);
 		return err;
@@ -203,12 +216,25 @@ void vq_reset(struct virtqueue *vq)
 	start_ring(vq->ring);
 }
 
+int vq_resize(struct virtqueue *vq, uint16_t size)
+{
+	struct vq_ring *ring = NULL;
+	struct vq_packed *packed = NULL;
+	int err = create_layout(vq->vdev, size, &ring, &packed);
+
+	if (err < 0)
+		return err;
+	destroy_layout(vq->ring, vq->packed, false);
+	vq->ring = ring;
+	vq->packed = packed;
+	vq->size = size;
+	vq->broken = false;
+	return 0;
+}
+
 void vq_destroy(struct virtqueue *vq, bool leak)
 {
-	if (vq->packed != NULL)
-		vqp_destroy(vq->packed, leak);
-	else
-		free_ring(vq->ring, leak);
+	destroy_layout(vq->ring, vq->packed, leak);
 	free(vq);
 }
 
@@ -358,6 +384,11 @@ bool vq_kick_prepare(struct virtqueue *vq)
 void vq_notify(struct virtqueue *vq)
 {
 	vq->vdev->config->notify(vq);
+}
+
+uint16_t vq_notification_data(const struct virtqueue *vq)
+{
+	return vq->packed != NULL ? vqp_notification_data(vq->packed) : vq->ring->shown_idx;
 }
 
 void vq_break(struct virtqueue *vq, const char *what, unsigned value)

@@ -30,11 +30,12 @@ struct vq_packed;
 struct virtqueue {
 	struct virtio_device *vdev;
 	uint16_t index;
-	uint16_t size; /* entries */
+	uint16_t size;     /* entries */
+	uint16_t max_size; /* that the device has room for */
 	char name[16];
 	void (*callback)(struct virtqueue *vq);
-	uint64_t notify_addr; /* the transport's, these two */
-	uint16_t notify_data;
+	uint64_t notify_addr;     /* the transport's, these two */
+	uint16_t notify_data;     /* the queue, as the device wants it named */
 	bool broken;              /* the device broke the ring's rules: nothing more comes out */
 	struct vq_ring *ring;     /* one of the two is NULL */
 	struct vq_packed *packed; /* by this one the layout is told */
@@ -54,6 +55,8 @@ void vq_destroy(
 	struct virtqueue *vq, bool leak); /* LEAK: the device may still write to its memory */
 /* As just created, where it is: for a device that forgot it. */
 void vq_reset(struct virtqueue *vq);
+/* While the device does not have it: empty, and of SIZE, as for vq_create(). On failure it is as before. */
+int vq_resize(struct virtqueue *vq, uint16_t size);
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
 
 unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */
@@ -68,6 +71,8 @@ int vq_add(struct virtqueue *vq, const struct vq_seg *seg, unsigned nr_out, unsi
 bool vq_kick_prepare(struct virtqueue *vq);
 unsigned vq_nr_unkicked(const struct virtqueue *vq);
 void vq_notify(struct virtqueue *vq);
+/* How far requests have been shown: the upper half of a kick's word with NOTIFICATION_DATA (2.9). */
+uint16_t vq_notification_data(const struct virtqueue *vq);
 
 /* By the layouts: the device broke the ring's rules. */
 void vq_break(struct virtqueue *vq, const char *what, unsigned value);

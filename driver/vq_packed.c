@@ -248,6 +248,17 @@ unsigned vqp_nr_unkicked(const struct vq_packed *p)
 	return (uint16_t)(p->added - p->shown);
 }
 
+static uint16_t with_wrap(uint16_t index, bool wrap)
+{
+	return index | (wrap ? VRING_PACKED_EVENT_WRAP : 0);
+}
+
+/* Nothing is unshown. */
+uint16_t vqp_notification_data(const struct vq_packed *p)
+{
+	return with_wrap(p->next_avail, p->avail_wrap);
+}
+
 /* 2.8.10: does the device want to hear of what was just shown, NR descriptors up to next_avail? */
 static bool wants_kick(struct vq_packed *p, uint16_t nr)
 {
@@ -363,11 +374,9 @@ void vqp_disable_cb(struct vq_packed *p)
 
 bool vqp_enable_cb(struct vq_packed *p)
 {
-	uint32_t off_wrap = p->next_used | (p->used_wrap ? VRING_PACKED_EVENT_WRAP : 0);
-
 	p->cb_enabled = true;
 	if (p->event_idx)
-		set_event(p, off_wrap, VRING_PACKED_EVENT_FLAG_DESC);
+		set_event(p, with_wrap(p->next_used, p->used_wrap), VRING_PACKED_EVENT_FLAG_DESC);
 	else
 		set_event(p, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
 	/* The wish before the flags are looked at again; the device stores flags, then reads it. */

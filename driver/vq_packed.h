@@ -14,6 +14,7 @@ int vqp_add(struct vq_packed *p, const struct vq_seg *seg, unsigned nr_out, unsi
 	void *token);
 bool vqp_kick_prepare(struct vq_packed *p);
 unsigned vqp_nr_unkicked(const struct vq_packed *p);
+uint16_t vqp_notification_data(const struct vq_packed *p);
 void *vqp_get_buf(struct virtqueue *vq);
 void vqp_disable_cb(struct vq_packed *p);
 bool vqp_enable_cb(struct vq_packed *p); /* what the device did; not whether the queue is broken */

@@ -9,13 +9,10 @@
 # this driver has no part in:
 #
 #	section			rules			why
-#	2.6.1, 4.1.4.3.2	VQ2 VQ3 PC13		no queue is ever reset alone: RING_RESET is not accepted (RF7)
-#	2.9			NT2			NOTIFICATION_DATA is not accepted (RF7)
-#	2.8.16			PK12			NOTIFICATION_DATA is not accepted (RF7)
 #	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
 set -u
-absent=(VQ2 VQ3 PC13 NT2 PK12 IN5 PC17 PC20)
+absent=(IN5 PC17 PC20)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -88,10 +85,13 @@ mutant CL2 virtio_blk:changes virtio_blk.c '/^static void vblk_remove/,/^}/s/(vo
 # Queues and notifications
 mutant VQ1 virtqueue:split virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (true)/'
 mutant VQ1 virtqueue:packed virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (false)/'
+mutant VQ2 virtio_pci virtio_pci_modern.c '/^static int await_queue_reset/,/^}/s/ != 0) {/ == 2) {/'
+mutant VQ3 virtio_pci virtio_pci_modern.c '/^static int vpci_disable_vq_and_reset/,/^}/s/err = await_queue_reset(vpci);/err = 0;/'
 mutant VQ4 virtio_pci virtio_pci_modern.c '/write_common64(vpci, COMMON(queue_driver_lo), addr.driver);/d'
 mutant NT1 virtio_pci virtio_pci_common.c '/^static void handle_interrupt/,/^}/s/virtio_config_changed(&vpci->vdev);/{ virtio_config_changed(\&vpci->vdev); return; }/'
 mutant NT3 virtio_pci virtio_pci_modern.c '/vq->notify_data = vpci_read16/d'
-mutant NT4 virtio_pci virtio_pci_modern.c '/^static void vpci_notify/,/^}/s/write16/write32/'
+mutant NT2 virtio_pci virtio_pci_modern.c 's/(uint32_t)vq_notification_data(vq) << 16 | //'
+mutant NT4 virtio_pci virtio_pci_modern.c '/^static void vpci_notify/,/^}/s/if (virtio_has_feature.*/if (true)/'
 
 # Split ring
 mutant SP1 virtqueue virtqueue.c 's/r->addr.device = r->addr.desc + used_at;/r->addr.device = r->addr.desc + used_at + 2;/'
@@ -154,10 +154,11 @@ mutant PK11 virtqueue:packed vq_packed.c '/^bool vqp_enable_cb/,/^}/s/if (p->eve
 mutant PK11 virtqueue:packed vq_packed.c '/^static bool wants_kick/,/^}/s/event = (uint16_t)(event - p->size);.*/;/'
 mutant PK11 virtqueue:packed vq_packed.c 's/return flags != VRING_PACKED_EVENT_FLAG_DISABLE;/return true;/'
 mutant PK11 virtqueue:packed vq_packed.c '/^void vqp_disable_cb/,/^}/s/set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);//'
+mutant PK12 virtio_pci vq_packed.c 's/return with_wrap(p->next_avail, p->avail_wrap);/return p->next_avail;/'
 mutant PK13 virtqueue:packed_in_order vq_packed.c 's/p->in_order ? p->entry\[id\].number + 1 : p->returned + 1/p->returned + 1/'
 mutant PK13 virtqueue:packed_in_order vq_packed.c '/^bool vqp_enable_cb/,/^}/s/return p->returned != p->batch_end ||/return/'
 mutant PK13 hostile:packed_in_order vblk_queue.c 's/if (is_skipped(ring, status))/if (false)/'
-mutant RF3 virtio_pci virtqueue.c 's/ | 1ULL << VIRTIO_F_RING_PACKED;/;/'
+mutant RF3 virtio_pci virtqueue.c 's/ | 1ULL << VIRTIO_F_RING_PACKED |/ |/'
 mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/id < p->size \&\&//'
 mutant ID hostile:packed vq_packed.c '/^static bool is_with_device/,/^}/s/p->entry\[id\].token != NULL/true/'
 
@@ -185,6 +186,7 @@ mutant PC10 virtio_pci virtio_pci_modern.c '/^static void enable_queue/,/^}/s/^	
 mutant PC11 virtio_pci virtio_pci_modern.c '/^static void enable_queue/,/^}/s/^	vq_get_addresses.*/&\n	vpci_write16(vpci, \&vpci->at.common, COMMON(queue_enable), 0);/'
 mutant PC12 virtio virtio_bus.c 's/int err = virtio_reset_device(vdev);/int err = 0;/;s/^	err = virtio_reset_device(vdev);/	err = 0;/'
 mutant PC12 virtio_pci virtio_pci_common.c 's/if (waited_us >= RESET_LIMIT_US)/if (waited_us >= 1000)/'
+mutant PC13 virtio_pci virtio_pci_modern.c 's/if (waited_us >= QUEUE_RESET_LIMIT_US)/if (waited_us >= 1000)/'
 mutant PC14 virtio_pci virtio_pci_modern.c 's/if (size == 0 || vpci_read16/if (vpci_read16/'
 mutant PC15 virtio_pci virtio_pci_modern.c 's/ || off + 2 > vpci->at.notify.bytes//'
 mutant PC15 virtio_pci virtio_pci_modern.c 's/off % 2 != 0 || //'
@@ -206,8 +208,8 @@ mutant RF4 virtio_pci virtqueue.c '/known |= 1ULL << VIRTIO_F_ORDER_PLATFORM;/d'
 mutant RF5 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_SR_IOV/'
 mutant RF6 virtio_pci virtio_pci_modern.c 's/if (vpci->at.common.bytes >= COMMON(queue_notify_data) + 2)/if (true)/'
 
-mutant RF7 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_NOTIFICATION_DATA/'
-mutant RF7 virtio_pci virtio_pci_modern.c 's/ | 1ULL << VIRTIO_F_ACCESS_PLATFORM/& | 1ULL << VIRTIO_F_RING_RESET/'
+mutant RF7 virtio_pci virtio_pci_modern.c 's/if ((vpci->at.notify.off | .*/if (true)/'
+mutant RF7 virtio_pci virtio_pci_modern.c 's/if (vpci->at.common.bytes >= COMMON(queue_reset) + 2)/if (true)/'
 
 # Block device
 mutant BI1 virtio_blk:configuration virtio_blk.c 's/vblk->unit_sectors = c->blk_size \/ SECTOR_BYTES;/vblk->unit_sectors = 1;/'

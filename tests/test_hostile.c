@@ -575,8 +575,8 @@ int main(void)
 	tcase_add_test(tc, capacity_may_vanish_at_any_access);
 	suite_add_tcase(suite, tc);
 	suite_add_tcase(suite, packed_rings());
-	suite_add_tcase(suite, rings_in_order("in order", setup_in_order));
-	suite_add_tcase(suite, rings_in_order("packed in order", setup_packed_in_order));
+	suite_add_tcase(suite, rings_in_order("in_order", setup_in_order));
+	suite_add_tcase(suite, rings_in_order("packed_in_order", setup_packed_in_order));
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

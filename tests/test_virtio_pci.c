@@ -195,9 +195,9 @@ START_TEST(unknown_features_are_left_alone)
 #endif
 	ck_assert(accepted(VIRTIO_F_RING_PACKED)); /* RF3 */
 	ck_assert(accepted(VIRTIO_F_IN_ORDER));
+	ck_assert(accepted(VIRTIO_F_NOTIFICATION_DATA));
+	ck_assert(accepted(VIRTIO_F_RING_RESET));
 	ck_assert(!accepted(VIRTIO_F_SR_IOV));
-	ck_assert(!accepted(VIRTIO_F_NOTIFICATION_DATA));
-	ck_assert(!accepted(VIRTIO_F_RING_RESET));
 	ck_assert_uint_eq(r.vdev->features, model_driver_features(r.m));
 }
 END_TEST
@@ -219,12 +219,14 @@ START_TEST(both_feature_words_are_written_and_only_before_features_ok) /* FE3 */
 }
 END_TEST
 
-START_TEST(short_common_structure_has_no_notify_data) /* RF6, PC6: the register is past its end */
+/* RF6, PC6: the registers are past its end */
+START_TEST(short_common_structure_has_no_notify_data_and_no_queue_reset)
 {
 	r.cfg.features[0] |= BIT(VIRTIO_F_NOTIF_CONFIG_DATA);
-	r.cfg.caps[0].length = 0x38;
+	r.cfg.caps[0].length = _i ? 0x3a : 0x38;
 	plugs_and_works();
-	ck_assert(!(model_driver_features(r.m) >> VIRTIO_F_NOTIF_CONFIG_DATA & 1));
+	ck_assert_int_eq(accepted(VIRTIO_F_NOTIF_CONFIG_DATA), _i);
+	ck_assert(!accepted(VIRTIO_F_RING_RESET));
 }
 END_TEST
 
@@ -511,6 +513,107 @@ START_TEST(doorbell_is_where_offset_and_multiplier_say)
 }
 END_TEST
 
+/* NT2, NT3, PK12: both layouts, over several laps; the model checks each kick's word */
+START_TEST(kick_says_how_far_the_queue_is_where_that_is_wanted)
+{
+	r.cfg.features[0] |= BIT(VIRTIO_F_NOTIFICATION_DATA) | BIT(VIRTIO_F_NOTIF_CONFIG_DATA);
+	if (_i)
+		r.cfg.features[0] |= BIT(VIRTIO_F_RING_PACKED);
+	r.cfg.odd_notify_data = true;
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[0] = r.cfg.queue_size[1] = 16;
+	plug();
+	ck_assert(accepted(VIRTIO_F_NOTIFICATION_DATA));
+	for (unsigned i = 0; i < 100; i++)
+		kick_queue(i % 3 == 0);
+}
+END_TEST
+
+START_TEST(doorbells_too_close_for_32_bits_get_16)
+{
+	r.cfg.features[0] |= BIT(VIRTIO_F_NOTIFICATION_DATA);
+	r.cfg.notify_multiplier = 2;
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[1] = 16;
+	plug();
+	ck_assert(!accepted(VIRTIO_F_NOTIFICATION_DATA));
+	kick_queue(0);
+	kick_queue(1);
+}
+END_TEST
+
+/* Reset of one queue */
+
+static void plug_two_queues(void)
+{
+	r.cfg.nr_queues = r.nr_vqs = 2;
+	r.cfg.queue_size[0] = r.cfg.queue_size[1] = 64;
+	r.max_size = 16;
+	plug();
+	ck_assert(accepted(VIRTIO_F_RING_RESET));
+	ck_assert_uint_eq(r.vq[0]->max_size, 64);
+}
+
+/* VQ2, VQ3, VQ4, PC13: at once, or late; at the same size, smaller, as large as it can be */
+START_TEST(one_queue_is_reset_while_the_other_serves)
+{
+	static const uint16_t sizes[] = {16, 4, 64};
+	const struct virtio_config_ops *config;
+
+	r.cfg.reset_delay = _i / 3 % 2 * 5;
+	if (_i / 6)
+		r.cfg.features[0] |= BIT(VIRTIO_F_RING_PACKED);
+	plug_two_queues();
+	config = r.vdev->config;
+	for (unsigned round = 0; round < 3; round++) {
+		kick_queue(0);
+		kick_queue(1);
+		ck_assert_int_eq(config->disable_vq_and_reset(r.vq[0]), 0);
+		kick_queue(1);
+		if (r.vq[0]->size != sizes[_i % 3])
+			ck_assert_int_eq(vq_resize(r.vq[0], sizes[_i % 3]), 0);
+		ck_assert_int_eq(config->enable_vq_after_reset(r.vq[0]), 0);
+		ck_assert_uint_eq(model_queue_size_set(r.m, 0), sizes[_i % 3]);
+	}
+	ck_assert_uint_eq(model_queue_size_set(r.m, 1), 16);
+	kick_queue(0);
+	kick_queue(1);
+}
+END_TEST
+
+START_TEST(reset_of_a_queue_that_never_ends_has_a_deadline) /* PC13 */
+{
+	struct model_stat s;
+
+	plug_two_queues();
+	model_config(r.m)->queue_reset_stuck = true;
+	ck_assert_int_eq(r.vdev->config->disable_vq_and_reset(r.vq[1]), -ETIMEDOUT);
+	model_get_stat(r.m, &s);
+	ck_assert_uint_ge(s.slept_us, 1000 * 1000);
+	kick_queue(0);
+	model_remove(r.m);
+	ck_assert_int_eq(r.vdev->config->disable_vq_and_reset(r.vq[0]), -ENODEV);
+}
+END_TEST
+
+START_TEST(queue_that_no_memory_is_left_for_stays_as_it_was)
+{
+	unsigned nth = 0;
+
+	plug_two_queues();
+	ck_assert_int_eq(r.vdev->config->disable_vq_and_reset(r.vq[0]), 0);
+	do {
+		model_fail_nth(r.m, ++nth);
+		ck_assert_int_eq(vq_resize(r.vq[0], 64), model_failed(r.m) ? -ENOMEM : 0);
+		ck_assert_uint_eq(r.vq[0]->size, model_failed(r.m) ? 16 : 64);
+	} while (model_failed(r.m));
+	ck_assert_uint_eq(nth, 3); /* ring, tables */
+	model_fail_nth(r.m, 0);
+	ck_assert_int_eq(r.vdev->config->enable_vq_after_reset(r.vq[0]), 0);
+	kick_queue(0);
+}
+END_TEST
+
 START_TEST(doorbell_outside_its_structure_is_refused) /* PC15 */
 {
 	static const struct {
@@ -729,7 +832,7 @@ int main(void)
 	tcase_add_loop_test(tc, device_without_any_one_feature_is_served_or_refused, 0, 64);
 	tcase_add_test(tc, unknown_features_are_left_alone);
 	tcase_add_test(tc, both_feature_words_are_written_and_only_before_features_ok);
-	tcase_add_test(tc, short_common_structure_has_no_notify_data);
+	tcase_add_loop_test(tc, short_common_structure_has_no_notify_data_and_no_queue_reset, 0, 2);
 	tcase_add_loop_test(tc, translating_iommu_is_refused_only_if_the_device_uses_it, 0, 2);
 	tcase_add_loop_test(tc, block_devices_are_known_by_vendor_and_device_alone, 0, 4);
 	tcase_add_test(tc, function_without_virtio_capabilities_is_called_legacy);
@@ -749,6 +852,11 @@ int main(void)
 	tcase_add_loop_test(tc, queue_that_is_not_there_is_refused, 0, 2);
 	tcase_add_test(tc, max_size_bounds_the_ring);
 	tcase_add_loop_test(tc, doorbell_is_where_offset_and_multiplier_say, 0, 6);
+	tcase_add_loop_test(tc, kick_says_how_far_the_queue_is_where_that_is_wanted, 0, 2);
+	tcase_add_test(tc, doorbells_too_close_for_32_bits_get_16);
+	tcase_add_loop_test(tc, one_queue_is_reset_while_the_other_serves, 0, 12);
+	tcase_add_test(tc, reset_of_a_queue_that_never_ends_has_a_deadline);
+	tcase_add_test(tc, queue_that_no_memory_is_left_for_stays_as_it_was);
 	tcase_add_loop_test(tc, doorbell_outside_its_structure_is_refused, 0, 6);
 	tcase_add_test(tc, doorbell_at_the_very_end_of_its_structure_is_used);
 	tcase_add_test(tc, bus_mastering_is_on_only_between_resets);

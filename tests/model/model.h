@@ -74,8 +74,9 @@ struct model_config { /* start from model_defaults() */
 		char serial[VIRTIO_BLK_ID_BYTES];
 	} blk;
 
-	unsigned reset_delay; /* reads of device_status before it shows 0 */
+	unsigned reset_delay; /* reads of device_status, or of queue_reset, before it shows 0 */
 	bool status_stuck;    /* a reset never ends (a function reset does) */
+	bool queue_reset_stuck;
 	bool refuse_features_ok;
 	bool bus_master_stuck; /* can't be set */
 	bool no_function_reset;

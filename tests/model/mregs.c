@@ -156,14 +156,14 @@ static uint8_t read_status(struct model *m)
 	return m->status;
 }
 
-/* What somebody here can serve: the driver does so far without NOTIFICATION_DATA and RING_RESET. */
+/* What somebody here can serve. */
 static const uint8_t known_bits[] = {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX,
 	VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH,
 	VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_DISCARD,
 	VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_F_LIFETIME, VIRTIO_BLK_F_SECURE_ERASE,
 	VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX, VIRTIO_F_VERSION_1,
 	VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_NOTIF_CONFIG_DATA,
-	VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER};
+	VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER, VIRTIO_F_NOTIFICATION_DATA, VIRTIO_F_RING_RESET};
 
 static bool is_known(unsigned bit)
 {
@@ -275,6 +275,38 @@ static bool is_address(uint64_t off)
 	return off >= COMMON(queue_desc_lo) && off <= COMMON(queue_device_hi);
 }
 
+/* The queue forgets all: 2.6.1, and 4.1.4.3.1 for what its registers are then. */
+static void forget_queue(struct m_queue *q)
+{
+	mring_disable(q);
+	q->max = q->size = q->m->cfg.queue_size[q->index];
+	q->m->ordered_seq =
+		q->m->device_stores; /* the register that reads 0 comes after all of them */
+	q->resetting = false;
+}
+
+static uint16_t read_queue_reset(struct m_queue *q)
+{
+	if (!m_negotiated(q->m, VIRTIO_F_RING_RESET))
+		m_violation(q->m, "VQ2: queue_reset read without RING_RESET");
+	if (q->resetting && !q->m->cfg.queue_reset_stuck && q->reset_left-- == 0)
+		forget_queue(q);
+	return q->resetting;
+}
+
+static void write_queue_reset(struct m_queue *q, uint16_t val)
+{
+	if (!m_negotiated(q->m, VIRTIO_F_RING_RESET))
+		m_violation(q->m, "VQ2: queue_reset written without RING_RESET");
+	if (val != 1 || q->resetting || (q->m->status & VIRTIO_CONFIG_S_DRIVER_OK) == 0)
+		m_violation(q->m, "VQ2: %u written to queue_reset", val);
+	if (val != 1)
+		return;
+	q->resetting = true;
+	q->was_reset = true;
+	q->reset_left = q->m->cfg.reset_delay;
+}
+
 static uint32_t read_queue(struct model *m, uint64_t off)
 {
 	struct m_queue *q = selected(m);
@@ -297,8 +329,7 @@ static uint32_t read_queue(struct model *m, uint64_t off)
 			m_violation(m, "RF6: queue_notify_data read without NOTIF_CONFIG_DATA");
 		return notify_data(q);
 	default:
-		m_violation(m, "VQ2: queue_reset read without RING_RESET");
-		return 0;
+		return read_queue_reset(q);
 	}
 }
 
@@ -306,7 +337,9 @@ static void check_queue_write(struct model *m, const struct m_queue *q)
 {
 	if ((m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
 		m_violation(m, "IN1: queue %u set up before FEATURES_OK", q->index);
-	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
+	if (q->resetting)
+		m_violation(m, "VQ2 PC13: queue %u set up before queue_reset read 0", q->index);
+	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 && !q->was_reset)
 		m_violation(m, "IN1: queue %u set up after DRIVER_OK", q->index);
 	if (q->enabled)
 		m_violation(m, "PC10: queue %u set up after it was enabled", q->index);
@@ -340,6 +373,10 @@ static void write_queue(struct model *m, uint64_t off, uint32_t val)
 	if (q == NULL) {
 		m_violation(m, "PC14: register 0x%lx of queue %u written, which is not there",
 			(long)off, m->queue_select);
+		return;
+	}
+	if (off == COMMON(queue_reset)) {
+		write_queue_reset(q, (uint16_t)val);
 		return;
 	}
 	check_queue_write(m, q);
@@ -471,16 +508,19 @@ static void notify_write(struct model *m, uint64_t off, unsigned bytes, uint32_t
 	struct m_queue *q = notified(m, off, (uint16_t)val);
 
 	check_state(m, true);
-	if (bytes != 2)
-		m_violation(m, "NT4: a kick of %u bytes", bytes);
+	if (bytes != (m_negotiated(m, VIRTIO_F_NOTIFICATION_DATA) ? 4 : 2))
+		m_violation(m, "NT2 NT4: a kick of %u bytes", bytes);
 	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) == 0)
 		m_violation(m, "IN4: kick before DRIVER_OK");
 	else if (!m->bus_master)
 		m_violation(m, "kick with bus mastering off");
 	else if (q == NULL)
 		m_violation(m, "PC15 NT3: kick 0x%x at 0x%lx fits no queue", val, (long)off);
-	else if (!q->enabled)
-		m_violation(m, "kick of queue %u, which is not enabled", q->index);
+	else if (!q->enabled || q->resetting)
+		m_violation(m, "VQ2: kick of queue %u, which is not enabled", q->index);
+	else if (bytes == 4 && val >> 16 != mring_next_avail(q))
+		m_violation(m, "NT2 PK12: kick 0x%x of queue %u, and the next slot is 0x%x", val,
+			q->index, mring_next_avail(q));
 	else if ((m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0)
 		mring_kick(q);
 }
@@ -627,6 +667,7 @@ void mregs_reset(struct model *m)
 
 		mring_disable(q);
 		q->max = q->size = m->cfg.queue_size[i];
+		q->resetting = q->was_reset = false;
 	}
 	m->ordered_seq = m->device_stores; /* the status that reads 0 comes after all of them */
 	m->cfg.blk.writeback = m->first_writeback;

@@ -529,7 +529,7 @@ static bool is_serving(const struct m_queue *q)
 {
 	const struct model *m = q->m;
 
-	return q->enabled && (m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 &&
+	return q->enabled && !q->resetting && (m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0 &&
 	       (m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0 && m->bus_master && !m->gone &&
 	       !m->reset_pending;
 }
@@ -567,6 +567,11 @@ unsigned mring_complete_all(struct model *m)
 		while (mring_complete(&m->queue[i], 0))
 			n++;
 	return n;
+}
+
+uint16_t mring_next_avail(const struct m_queue *q)
+{
+	return q->is_packed ? q->pshadow : q->shadow_idx;
 }
 
 void mring_kick(struct m_queue *q)

@@ -44,6 +44,9 @@ struct m_queue {
 	uint16_t max, size, enabled;
 	uint32_t addr[6];
 	uint8_t addr_written; /* bit i: addr[i] since reset */
+	bool resetting;       /* queue_reset is 1 */
+	bool was_reset;       /* and may be set up again */
+	unsigned reset_left;
 	/* while enabled */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
@@ -251,6 +254,7 @@ void mring_driver_loaded(struct model *m, const void *p); /* after */
 bool mring_is_sync(struct model *m, const void *p, bool stored);
 void mring_freeing(struct model *m, const uint8_t *mem, size_t bytes);
 void mring_kick(struct m_queue *q);
+uint16_t mring_next_avail(const struct m_queue *q); /* as a kick names it: 2.9 */
 unsigned mring_serve(struct m_queue *q);
 unsigned mring_step(struct m_queue *q);
 bool mring_complete(struct m_queue *q, unsigned index);
