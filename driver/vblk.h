@@ -41,7 +41,8 @@ struct vblk_handle {
 };
 
 struct vblk_slot {           /* for one part, while the device has it */
-	struct blk_req *req; /* NULL: free */
+	struct blk_req *req; /* NULL: free, or */
+	bool alone;          /* it is a part of no request, see do_alone() */
 	uint64_t given_ns;   /* its batch's begin */
 };
 
@@ -181,6 +182,13 @@ static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
 	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
 
 	atomic_store_explicit(counter, now + 1, memory_order_relaxed);
+}
+
+static inline void vblk_free_slot(struct vblk_ring *ring, uint16_t slot)
+{
+	ring->slot[slot].req = NULL;
+	ring->slot[slot].alone = false;
+	ring->free_slot[ring->nr_free_slots++] = slot;
 }
 
 /* vblk_part.c; caller holds ring->lock: */

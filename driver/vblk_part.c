@@ -292,16 +292,22 @@ static int wait_for_one(struct vblk_ring *ring)
 	return -ETIMEDOUT;
 }
 
-/* Add PART, and wait for it. The status byte is the caller's to look at. */
+/* Add PART in a slot without a request, and wait for it. The status byte is the caller's to look at.
+ * On failure the device may still have it: then the slot is not free. */
 static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
 {
 	int err = add_part(ring, part, data_in);
 
 	if (err < 0)
 		return err;
+	ring->nr_free_slots--;
+	ring->slot[part->slot].alone = true;
 	if (vq_kick_prepare(ring->vq))
 		vq_notify(ring->vq);
-	return wait_for_one(ring);
+	err = wait_for_one(ring);
+	if (err == 0)
+		vblk_free_slot(ring, part->slot);
+	return err;
 }
 
 int vblk_ring_flush(struct vblk_ring *ring)
@@ -318,7 +324,8 @@ int vblk_ring_flush(struct vblk_ring *ring)
 /* Have the device fill BYTES of the slot's `u`, which *DMA is. */
 static int ask(struct vblk_ring *ring, uint32_t type, uint32_t bytes, struct vblk_slot_dma **dma)
 {
-	struct part part = {.slot = ring->free_slot[0], .type = type, .nr_data = 1};
+	struct part part = {
+		.slot = ring->free_slot[ring->nr_free_slots - 1], .type = type, .nr_data = 1};
 	int err;
 
 	part.seg[1] = (struct vq_seg){

@@ -93,8 +93,7 @@ static void part_returned(struct vblk_ring *ring, struct vblk_slot *slot, int er
 	struct blk_req *req = slot->req;
 	struct vblk_progress *p = vblk_progress_of(req);
 
-	slot->req = NULL;
-	ring->free_slot[ring->nr_free_slots++] = (uint16_t)(slot - ring->slot);
+	vblk_free_slot(ring, (uint16_t)(slot - ring->slot));
 	vblk_count_parts(&ring->nr_returned);
 	if (p->err == 0)
 		p->err = err;
@@ -124,6 +123,10 @@ static void reap(struct vblk_ring *ring)
 
 		if (is_skipped(ring, status))
 			return;
+		if (slot->alone) { /* whoever waited for it gave up */
+			vblk_free_slot(ring, (uint16_t)(slot - ring->slot));
+			continue;
+		}
 		if (now_ns == 0)
 			now_ns = count_now_ns();
 		took_ns = now_ns - slot->given_ns;
@@ -230,10 +233,10 @@ static void take_back_all(struct vblk_ring *ring)
 	for (uint16_t i = 0; i < ring->nr_slots; i++) {
 		struct blk_req *req = ring->slot[i].req;
 
+		if (req != NULL || ring->slot[i].alone)
+			vblk_free_slot(ring, i);
 		if (req == NULL)
 			continue;
-		ring->slot[i].req = NULL;
-		ring->free_slot[ring->nr_free_slots++] = i;
 		vblk_count_parts(&ring->nr_returned);
 		if (--vblk_progress_of(req)->parts > 0)
 			continue;

@@ -134,6 +134,5 @@ int vblk_reset(struct vblk *vblk, bool planned, const char *why)
 	if (err < 0)
 		return give_up(vblk, err, why,
 			vblk->vdev->why[0] != '\0' ? vblk->vdev->why : "and its reset failed");
-	atomic_fetch_add(&vblk->nr_resets, 1);
 	return 0;
 }

@@ -359,6 +359,7 @@ int vblk_go_on(struct vblk *vblk)
 	if (err < 0)
 		return virtio_fail(vdev, err, "%s", vblk_what_is_wrong(err));
 	set_capacity(vblk, &c);
+	atomic_fetch_add(&vblk->nr_resets, 1); /* before anybody sees that requests go on */
 	restore_rings(vblk);
 	return 0;
 }
@@ -530,6 +531,8 @@ static int set_cache_mode(
 		return 0;
 	vdev->config->set(vdev, CONFIG(writeback), 1, mode);
 	err = read_config(vdev, c);
+	if (err == 0)
+		err = check_config(vdev, c); /* it is another one now */
 	if (err == 0 && c->writeback != mode)
 		err = virtio_fail(vdev, -EPROTO, "its write cache can't be switched");
 	return err;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "model/rig.h"
+#include "virtio_blk.h"
 
 #define BIT(n)   (1ULL << (n))
 #define NR_IO    8
@@ -299,6 +300,17 @@ START_TEST(random_misbehaviour_ends_every_request_once)
 }
 END_TEST
 
+static void write_and_flush(int *err)
+{
+	buf = blk_dma_alloc(r.dev, 4096);
+	for (int i = 0; i < 3 && *err == 0; i++) {
+		*err = blk_do(r.q, BLK_WRITE, 0, 8, buf);
+		if (*err == 0)
+			*err = blk_do(r.q, BLK_FLUSH, 0, 0, NULL);
+	}
+	blk_dma_free(r.dev, buf, 4096);
+}
+
 /* Registers and configuration */
 
 static void random_capabilities(uint8_t *space)
@@ -417,6 +429,58 @@ START_TEST(random_configuration_is_refused_or_obeyed) /* BI6, BO8 */
 }
 END_TEST
 
+static void keep_flushes(struct model_req *req, void *arg)
+{
+	const bool *keep = arg;
+
+	req->hold = *keep && req->type == VIRTIO_BLK_T_FLUSH;
+}
+
+/* The driver's own flush, which nobody but it waits for. */
+START_TEST(flush_that_comes_after_its_time_limit_is_nobodys)
+{
+	bool keep = true;
+	int err = 0;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.on_complete = keep_flushes;
+	r.cfg.arg = &keep;
+	ck_assert_int_eq(rig_disk(&r), 0);
+	buf = blk_dma_alloc(r.dev, NR_IO * 4096);
+	ck_assert_int_eq(blk_do(r.q, BLK_WRITE, 0, 8, buf), 0);
+	ck_assert_int_eq(vblk_set_cache(r.dev, false), -ETIMEDOUT);
+	keep = false;
+	ck_assert_uint_eq(model_complete_all(r.m), 1);
+	ck_assert_int_eq(blk_poll(r.q), 0);
+	submit(NR_IO);
+	all_end_with(NR_IO, 0);
+	blk_dma_free(r.dev, buf, NR_IO * 4096);
+	write_and_flush(&err);
+	ck_assert_int_eq(err, 0);
+}
+END_TEST
+
+static void lose_queues(struct model *m, uint32_t off, void *arg)
+{
+	unsigned *looks = arg;
+
+	if (off == 0 && ++*looks == 2)
+		model_config(m)->blk.num_queues = 0;
+}
+
+START_TEST(configuration_is_checked_again_once_the_cache_was_switched)
+{
+	unsigned looks = 0;
+
+	r.cfg.on_config_read = lose_queues;
+	r.cfg.arg = &looks;
+	r.opts.write_through = true;
+	ck_assert_int_eq(rig_disk(&r), -EPROTO);
+	ck_assert_uint_ge(looks, 2);
+}
+END_TEST
+
 START_TEST(register_that_lies_once_is_survived) /* each read of the way in, with three lies */
 {
 	static const uint32_t lies[] = {0, 0xffffffff, 0xa5a5a5a5};
@@ -447,17 +511,6 @@ START_TEST(register_that_lies_once_is_survived) /* each read of the way in, with
 END_TEST
 
 /* The worst moment, whichever it is */
-
-static void write_and_flush(int *err)
-{
-	buf = blk_dma_alloc(r.dev, 4096);
-	for (int i = 0; i < 3 && *err == 0; i++) {
-		*err = blk_do(r.q, BLK_WRITE, 0, 8, buf);
-		if (*err == 0)
-			*err = blk_do(r.q, BLK_FLUSH, 0, 0, NULL);
-	}
-	blk_dma_free(r.dev, buf, 4096);
-}
 
 /* FN at the NTH access of a disk's life; the errors that it may lead to. */
 static void at_every_access(void (*fn)(struct model *m), int one, int other)
@@ -569,6 +622,8 @@ int main(void)
 	tcase_add_loop_test(tc, used_index_that_jumps_is_a_broken_protocol, 0, 8);
 	tcase_add_loop_test(tc, random_capability_lists_lead_nowhere_wild, 0, 10);
 	tcase_add_loop_test(tc, random_configuration_is_refused_or_obeyed, 0, 5);
+	tcase_add_test(tc, flush_that_comes_after_its_time_limit_is_nobodys);
+	tcase_add_test(tc, configuration_is_checked_again_once_the_cache_was_switched);
 	tcase_add_loop_test(tc, register_that_lies_once_is_survived, 0, 3);
 	tcase_add_test(tc, needs_reset_at_any_access_is_an_error_and_no_hang);
 	tcase_add_test(tc, removal_at_any_access_is_an_error_and_no_hang);
