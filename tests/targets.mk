@@ -14,6 +14,7 @@ check:
 	$(MAKE) unit
 	$(MAKE) tsan
 	$(MAKE) crash-short
+	$(MAKE) fuzz-short
 	$(MAKE) check-fsck
 	$(MAKE) check-lib
 	$(MAKE) check-fuse
@@ -62,6 +63,34 @@ crash-short: $(O)/crash $(O)/san/crash
 	$(O)/crash --states 24000 --seed 1 --jobs $(JOBS) --keep $(O)
 	$(O)/san/crash --states 1500 --seed 2 --jobs $(JOBS) --keep $(O)
 	tests/crash/mutants.sh --short
+
+# The driver against a device that lies, by libFuzzer: RUNS= inputs for each target, SEED= which, JOBS=
+# processes at once, FUZZERS= which targets. What reaches something new stays in $(O)/fuzz/corpus.
+RUNS ?= 1000000
+FUZZERS ?= ring device
+FUZZ_CC = $(if $(findstring clang,$(CC)),$(CC),clang)
+FUZZ_SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_SRC := $(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c))
+FUZZ_WRAP := pthread_create pthread_join pthread_setname_np clock_gettime nanosleep poll eventfd \
+	eventfd_read eventfd_write read write close syslog # tests/fuzz/world.h
+$(O)/fuzz/obj/%.o: %.c | deps
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(FUZZ_CC) $(BASE) $(FUZZ_SAN) -fsanitize=fuzzer-no-link -DHW_MODEL $(DEP_CFLAGS) -Idriver -Itests \
+		$(CPPFLAGS) -c -o $@ $<
+# libFuzzer itself keeps the true clock.
+$(O)/fuzz/driver.o: $(DRIVER_SRC:%.c=$(O)/fuzz/obj/%.o)
+	$(call say,LINK)
+	$(Q)$(LD) -r $(FUZZ_WRAP:%=--wrap=%) -o $@ $^
+$(O)/fuzz/ring $(O)/fuzz/device: $(O)/fuzz/%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o \
+		$(FUZZ_SRC:%.c=$(O)/fuzz/obj/%.o) $(O)/fuzz/driver.o
+	$(call say,LINK)
+	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
+fuzz-device: $(FUZZERS:%=$(O)/fuzz/%)
+	VBLKFS_CORPUS=$(O)/fuzz/corpus tests/fuzz/run.sh $(O) $(RUNS) $(JOBS) $(SEED) $(FUZZERS)
+fuzz-short: $(FUZZERS:%=$(O)/fuzz/%)
+	tests/fuzz/run.sh $(O) 20000 1 1 $(FUZZERS)
+.PRECIOUS: $(O)/fuzz/obj/%.o
 
 demo:
 	tests/prepare.sh build guest
@@ -142,5 +171,5 @@ install: all
 uninstall:
 	rm -f $(INSTALLED)
 
-.PHONY: check crash crash-short check-fsck check-lib check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short fuzz-device fuzz-short check-fsck check-lib check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall
