@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <uuid/uuid.h>
+#include "parse_bytes.h"
 #include "signature.h"
 #include "source.h"
 #include "vblkfs.h"
@@ -54,32 +55,6 @@ static int complain(const char *what, const char *why)
 }
 
 /* --- options */
-
-/* A number with an optional suffix K, M, G, T or P: powers of 1024. */
-static bool parse_bytes(const char *text, uint64_t *out)
-{
-	static const char suffixes[] = "KMGTP";
-	const char *suffix;
-	unsigned shift = 0;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	*out = strtoull(text, &end, 10);
-	if (errno != 0)
-		return false;
-	if (*end != '\0') {
-		suffix = strchr(suffixes, *end & ~0x20);
-		if (suffix == NULL || end[1] != '\0')
-			return false;
-		shift = 10 * (unsigned)(suffix - suffixes + 1);
-	}
-	if (*out == 0 || *out > (uint64_t)INT64_MAX >> shift)
-		return false;
-	*out <<= shift;
-	return true;
-}
 
 static bool parse_uuid(const char *text, struct mkfs_opts *opts)
 {

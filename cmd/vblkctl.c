@@ -6,6 +6,8 @@
 #include <string.h>
 #include "vblkctl.h"
 
+#define OWN_OPTIONS (-1) /* for max_args: the verb gets its whole command line */
+
 static const struct verb {
 	const char *name;
 	int (*run)(const struct verb_args *a);
@@ -29,6 +31,12 @@ static const struct verb {
 		"let a mount's disk know which of its blocks are free"},
 	{"dump", verb_dump, 1, 4, false, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
+	{"bench", verb_bench, 0, OWN_OPTIONS, false, false, false,
+		"bench [--rw=PATTERN] [--bs=BYTES] [--iodepth=N] [--queues=N]\n"
+		"                     [--runtime=SECONDS] [--ios=N] [--span=BYTES] [--verify]\n"
+		"                     [--destroy-data] [--force] [--poll] [--spin=MICROSECONDS]\n"
+		"                     [--rings=N] [--ring-size=N] [--json] SOURCE",
+		"how fast a disk is, and how long requests take"},
 	{"sync", verb_sync, 1, 1, false, false, false, "sync [--json] ADDRESS | DIRECTORY",
 		"make all that was written to a mount durable"},
 	{"freeze", verb_freeze, 1, 1, false, false, false, "freeze [--json] ADDRESS | DIRECTORY",
@@ -54,7 +62,7 @@ static void usage(FILE *to)
 	fputs("       vblkctl --help | --version\n", to);
 }
 
-static int help(void)
+int help(void)
 {
 	usage(stdout);
 	putchar('\n');
@@ -67,7 +75,7 @@ static int help(void)
 	return EXIT_OK;
 }
 
-static int bad_usage(const char *why, const char *what)
+int bad_usage(const char *why, const char *what)
 {
 	fprintf(stderr, "vblkctl: %s%s%s\n", why, what == NULL ? "" : ": ",
 		what == NULL ? "" : what);
@@ -103,8 +111,7 @@ const char *human_bytes(unsigned long long bytes, char *out, unsigned len)
 	return out;
 }
 
-/* A positive number, not after which there is anything. */
-static bool parse_number(const char *text, double max, double *out)
+bool parse_real(const char *text, double max, double *out)
 {
 	char *end;
 
@@ -136,7 +143,7 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 	case 'n':
 		if (!verb->takes_watch)
 			return bad_usage("no --watch for this verb", verb->name) + 1;
-		if (optarg != NULL && !parse_number(optarg, 86400, &n))
+		if (optarg != NULL && !parse_real(optarg, 86400, &n))
 			return bad_usage("not a number from 0 to 86400", optarg) + 1;
 		if (c == 'w')
 			a->watch_s = n;
@@ -157,6 +164,11 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 	struct verb_args a = {0};
 	int c, res;
 
+	if (verb->max_args == OWN_OPTIONS) {
+		a.argc = argc;
+		a.argv = argv;
+		return verb->run(&a);
+	}
 	while ((c = getopt_long(argc, argv, "jfhw::n:", options, NULL)) != -1)
 		if ((res = parse_option(verb, &a, c)) != 0)
 			return res - 1;

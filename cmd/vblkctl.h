@@ -25,6 +25,7 @@ int verb_bind(const struct verb_args *a);
 int verb_unbind(const struct verb_args *a);
 int verb_stat(const struct verb_args *a);
 int verb_dump(const struct verb_args *a);
+int verb_bench(const struct verb_args *a); /* with the verb in argv[0], and its options */
 int verb_info(const struct verb_args *a);
 int verb_reset(const struct verb_args *a);
 int verb_cache(const struct verb_args *a);
@@ -49,6 +50,12 @@ struct json_object *collect_figures(const char *target);
 
 /* vblkctl_watch.c: figures by interval, until interrupted or a->count is reached. */
 int watch_figures(const struct verb_args *a);
+
+/* vblkctl.c: the usage, on standard output, or with WHY (and WHAT, or NULL) on standard error; the exit
+ * status. */
+int help(void);
+int bad_usage(const char *why, const char *what);
+bool parse_real(const char *text, double max, double *out); /* positive, and nothing after it */
 
 /* Print O as one JSON document on standard output, and free it. */
 int print_json(struct json_object *o);

@@ -63,6 +63,14 @@ says() { # WORDS COMMAND...: its output, standard error too
     got=$("$@" 2>&1) || true
     [ "$got" = "$want" ] || fail "\"$got\", not \"$want\", from: $*"
 }
+refused() { # STATUS WORDS COMMAND...: it ends so, with a line that has them
+    local want=$1 words=$2 status=0
+    shift 2
+    "$@" >"$T/out" 2>"$T/err" || status=$?
+    [ $status = "$want" ] || fail "status $status, not $want, from: $* ($(cat "$T/err"))"
+    [ ! -s "$T/out" ] || fail "it printed: $(cat "$T/out")"
+    head -n 1 "$T/err" | grep -qF -- "$words" || fail "\"$(cat "$T/err")\" does not say \"$words\""
+}
 truncate -s 1000K "$IMG"
 printf data | dd of="$IMG" bs=1 seek=70000 conv=notrunc status=none
 for example in "$T/shared" "$T/static"; do
@@ -72,11 +80,50 @@ for example in "$T/shared" "$T/static"; do
     grep -q 'in use by another process' "$T/err" || fail "locked: $(cat "$T/err")"
 done
 
+# vblkctl bench, which is built on the library's API alone.
+bench() { # OPTIONS...: no request fails; its JSON is $T/json
+    "$BUILD/vblkctl" bench --json "$@" >"$T/json" 2>"$T/err" || fail "bench $*: $(cat "$T/err")"
+    [ ! -s "$T/err" ] || fail "bench $*: $(cat "$T/err")"
+}
+before=$(sha256sum <"$IMG")
+refused 1 --destroy-data "$BUILD/vblkctl" bench --rw=write "$IMG"
+[ "$(sha256sum <"$IMG")" = "$before" ] || fail "it was written to all the same"
+bench --ios=1000 --iodepth=7 --queues=3 "$IMG"
+jq -e '.ios == 1000 and .rw == "randread" and .bs == 4096 and ([.histogram[].ios] | add) == 1000 and
+    (.latency_us | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p99_9 and .p99_9 <= .max) and
+    .mib_s > 0 and .kicks > 0' "$T/json" >"$T/out" || fail "figures make no sense: $(cat "$T/json")"
+bench --rw=write --ios=250 --destroy-data --verify "$IMG"
+bench --rw=randread --ios=1000 --verify "$IMG"
+printf x | dd of="$IMG" bs=1 seek=40000 conv=notrunc status=none
+! "$BUILD/vblkctl" bench --json --rw=read --ios=250 --verify "$IMG" >"$T/json" 2>"$T/err" || fail "other data is not noticed"
+[ "$(jq '.wrong, .errors' "$T/json" | xargs)" = '1 1' ] || fail "other data: $(cat "$T/json")"
+grep -q 'read other data than was written' "$T/err" || fail "other data: $(cat "$T/err")"
+for wrong in --rw=no --bs=0 --bs=1000 --iodepth=0 --queues=x --runtime=-1 --spin=-1 --ring-size=3 --no-such; do
+    refused 2 '' "$BUILD/vblkctl" bench $wrong "$IMG"
+done
+refused 2 'argument is missing' "$BUILD/vblkctl" bench
+refused 1 'too few' "$BUILD/vblkctl" bench --bs=2M "$IMG"
+refused 1 'has only' "$BUILD/vblkctl" bench --span=1G "$IMG"
+truncate -s 64M "$T/fs.img"
+"$BUILD/mkfs.vblkfs" -q -L mine "$T/fs.img"
+refused 1 'a vblkfs filesystem, label "mine"' "$BUILD/vblkctl" bench --rw=write --ios=1 --destroy-data "$T/fs.img"
+bench --rw=write --ios=1 --destroy-data --force "$T/fs.img"
+
+truncate -s 0 "$IMG"
+truncate -s 1000K "$IMG"
+printf data | dd of="$IMG" bs=1 seek=70000 conv=notrunc status=none
 if command -v qemu-storage-daemon >/dev/null; then
     start_backend ''
     says "65536 of 1024000 bytes used" "$T/shared" "vhost-user:$SOCK"
     says "65536 of 1024000 bytes used" "$T/static" "vhost-user:$SOCK"
+    # Two queues, each in a thread of its own, on two rings; what was written is read.
+    bench --rw=randwrite --ios=3000 --queues=2 --iodepth=16 --bs=4096 --destroy-data --verify "vhost-user:$SOCK"
+    [ "$(jq '.rings, .ios, .errors' "$T/json" | xargs)" = '2 3000 0' ] || fail "vhost-user: $(cat "$T/json")"
+    bench --rw=write --ios=250 --destroy-data --verify "vhost-user:$SOCK"
+    bench --rw=read --ios=500 --queues=2 --bs=1K --verify "vhost-user:$SOCK"
+    bench --rw=flush --ios=10 "vhost-user:$SOCK"
     kill_backend
+    bench --rw=read --ios=250 --verify "$IMG"
     says "vhost-user:$SOCK: no back-end listens there" "$T/shared" "vhost-user:$SOCK"
 else
     [ -z "${VBLKFS_CI:-}" ] || fail "in CI nothing is skipped: needs qemu-storage-daemon (Debian: qemu-system-common)"
