@@ -41,6 +41,7 @@ CMD_SRC := $(sort $(wildcard cmd/*.c))
 CMD_SHARED := $(filter-out $(PROGRAMS:%=cmd/%.c) $(PROGRAMS:%=cmd/%_%),$(CMD_SRC))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 UNIT_SRC := $(sort $(wildcard tests/test_*.c))
+QTEST_SRC := $(sort $(wildcard tests/qtest/*.c)) # a QEMU without a guest
 TEST_SHARED := $(MODEL_SRC) $(filter-out $(UNIT_SRC),$(sort $(wildcard tests/*.c)))
 CRASH_SRC := $(sort $(wildcard tests/crash/*.c)) # the crash explorer
 TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
@@ -110,6 +111,7 @@ $(O)/tools/populate $(O)/tools/fieldfuzz: $(O)/obj/tests/walk.o
 $(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(TEST_SHARED) $(DRIVER_SRC) $(FUSEFS_SRC))
 	$(call say,LINK)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
+$(O)/san/test_qtest: $(call san,$(QTEST_SRC))
 # Its own malloc(), which fails.
 $(O)/san/test_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 

@@ -2,8 +2,8 @@
  *
  * Everything the driver does to a device goes through here: BARs (memory or I/O), PCI configuration
  * space, DMA memory and the interrupt. Behind it: a function bound to uio_pci_generic (hw_uio.c),
- * and in tests the strict device model. Every register access has the register's own width (virtio
- * 1.2, 4.1.3.1).
+ * and in tests the strict device model, or QEMU's device without a guest. Every register access has
+ * the register's own width (virtio 1.2, 4.1.3.1).
  *
  * Ring memory is read and written through dma_load*() and dma_store*() and ordered by dma_wmb(),
  * dma_rmb() and dma_mb() only. In the product those are plain atomic accesses and fences. Built

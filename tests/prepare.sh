@@ -25,8 +25,9 @@ packages_for() { # PURPOSE
 		packages_for guest
 		echo fio fuse2fs
 		;;
-	unit)
+	unit) # QEMU: its device, without a guest
 		library_packages CHECK_LIB
+		echo qemu-system-x86
 		;;
 	mount) # the FUSE tests, which build the project, too
 		packages_for build
