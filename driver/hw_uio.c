@@ -271,8 +271,7 @@ static int check_ids(const struct reason *why, const struct hw_ids *ids)
 {
 	char what[96];
 
-	if (ids->vendor == VIRTIO_PCI_VENDOR &&
-		(ids->device == VIRTIO_PCI_DEVICE_BLK || ids->device == VIRTIO_PCI_DEVICE_BLK_OLD))
+	if (virtio_pci_is_blk(ids->vendor, ids->device, ids->subdevice))
 		return 0;
 	(void)snprintf(what, sizeof(what),
 		"not a virtio block device (it is %04x:%04x); 'vblkctl list' shows them",

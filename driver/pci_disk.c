@@ -103,8 +103,7 @@ static void look_at(const char *address, struct pci_disk *d)
 
 static bool is_disk(const struct pci_disk *d)
 {
-	return d->vendor == VIRTIO_PCI_VENDOR &&
-	       (d->device == VIRTIO_PCI_DEVICE_BLK || d->device == VIRTIO_PCI_DEVICE_BLK_OLD);
+	return virtio_pci_is_blk(d->vendor, d->device, d->subdevice);
 }
 
 static void look_closer(struct pci_disk *d)

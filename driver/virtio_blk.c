@@ -29,6 +29,7 @@
 #define NO_LIMIT         UINT32_MAX
 
 static const unsigned features[] = {
+	VIRTIO_F_ANY_LAYOUT, /* the first: of legacy devices only */
 	VIRTIO_BLK_F_SIZE_MAX,
 	VIRTIO_BLK_F_SEG_MAX,
 	VIRTIO_BLK_F_GEOMETRY,
@@ -599,8 +600,10 @@ static const struct virtio_device_id id_table[] = {
 static struct virtio_driver virtio_blk = {
 	.name = "virtio_blk",
 	.id_table = id_table,
-	.feature_table = features,
-	.nr_features = sizeof(features) / sizeof(features[0]),
+	.feature_table = features + 1,
+	.nr_features = sizeof(features) / sizeof(features[0]) - 1,
+	.feature_table_legacy = features,
+	.nr_features_legacy = sizeof(features) / sizeof(features[0]),
 	.validate = vblk_validate,
 	.probe = vblk_probe,
 	.remove = vblk_remove,

@@ -160,8 +160,8 @@ static int negotiate(struct virtio_device *vdev)
 			return virtio_fail(vdev, err, "the device's features can't be used");
 	}
 	err = vdev->config->finalize_features(vdev);
-	if (err < 0)
-		return err;
+	if (err < 0 || !virtio_has_feature(vdev, VIRTIO_F_VERSION_1))
+		return err; /* 3.1.2: a legacy device knows no FEATURES_OK */
 	err = add_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
 	if (err < 0)
 		return err;

@@ -45,15 +45,16 @@ struct virtio_config_ops {
 	 * -ETIMEDOUT: it may still do. */
 	int (*reset)(struct virtio_device *vdev);
 	uint64_t (*get_features)(struct virtio_device *vdev);
-	/* Drops what the transport and the rings do not understand, then tells the device. */
+	/* Drops what the transport and the rings do not understand, then tells the device. Without
+	 * VERSION_1 it is a legacy device, or an error. */
 	int (*finalize_features)(struct virtio_device *vdev);
 	uint32_t (*generation)(struct virtio_device *vdev);
 	/* One field, of its natural width: 1, 2, 4 or 8 bytes, in host order. The caller keeps to
 	 * vdev->config_bytes. */
 	uint64_t (*get)(struct virtio_device *vdev, uint32_t off, unsigned bytes);
 	void (*set)(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
-	/* Make NR queues, none bigger than MAX_SIZE, and start listening for interrupts. All or
-	 * none. */
+	/* Make NR queues, none bigger than MAX_SIZE where the driver may choose, and start listening
+	 * for interrupts. All or none. */
 	int (*find_vqs)(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 		const struct virtqueue_info *info, struct virtqueue **out);
 	/* After reset(). When it failed, the memory is not freed: the device may still write to it.

@@ -346,12 +346,14 @@ static int find_registers(struct virtio_pci *vpci)
 		return virtio_fail(vdev, err, "its PCI configuration space can't be read: %s",
 			access_error(err));
 	err = virtio_pci_modern_probe(vpci);
+	if (err == -ENODEV)
+		err = virtio_pci_legacy_probe(vpci);
 	if (err == -ENODEV && is_removed(vdev->hw))
 		return virtio_fail(vdev, err, "the device is gone");
 	if (err == -ENODEV)
 		return virtio_fail(vdev, -EOPNOTSUPP,
-			"no virtio 1 registers: a legacy-only device is not supported (QEMU: "
-			"disable-modern=off)");
+			"it has neither the registers of virtio 1 nor the I/O BAR of a legacy "
+			"device");
 	if (err < 0)
 		return virtio_fail(
 			vdev, err, "its registers can't be mapped: %s", access_error(err));
@@ -359,18 +361,12 @@ static int find_registers(struct virtio_pci *vpci)
 	return 0;
 }
 
-static bool is_virtio_blk(const struct hw_ids *ids)
-{
-	return ids->vendor == VIRTIO_PCI_VENDOR &&
-	       (ids->device == VIRTIO_PCI_DEVICE_BLK || ids->device == VIRTIO_PCI_DEVICE_BLK_OLD);
-}
-
 static int register_device(struct virtio_pci *vpci)
 {
 	const struct hw_ids *ids = &vpci->vdev.hw->ids;
 	int err;
 
-	if (!is_virtio_blk(ids))
+	if (!virtio_pci_is_blk(ids->vendor, ids->device, ids->subdevice))
 		return virtio_fail(&vpci->vdev, -ENXIO,
 			"not a virtio block device (it is %04x:%04x); 'vblkctl list' shows them",
 			ids->vendor, ids->device);

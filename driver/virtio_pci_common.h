@@ -27,6 +27,7 @@ struct virtio_pci {
 	int (*setup_vq)(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 		const struct virtqueue_info *info, struct virtqueue **out);
 	int (*restart_vq)(struct virtio_pci *vpci, struct virtqueue *vq); /* after a reset */
+	atomic_uint torn; /* virtio_pci_legacy.c's generation */
 };
 
 static inline struct virtio_pci *to_vpci(struct virtio_device *vdev)
@@ -36,6 +37,7 @@ static inline struct virtio_pci *to_vpci(struct virtio_device *vdev)
 
 /* -ENODEV: the registers of this version are not there. Else a failure has said why. */
 int virtio_pci_modern_probe(struct virtio_pci *vpci);
+int virtio_pci_legacy_probe(struct virtio_pci *vpci);
 
 /* OFF is in R. */
 uint8_t vpci_read8(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off);

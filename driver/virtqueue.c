@@ -33,6 +33,7 @@ struct entry {       /* of a descriptor in the ring */
 
 struct vq_ring {
 	struct hw *hw;
+	bool legacy;
 	bool event_idx;
 	bool in_order;
 	bool cb_enabled;
@@ -69,18 +70,19 @@ uint64_t vq_known_features(void)
 	return known;
 }
 
-static size_t line_up(size_t bytes)
+static size_t align_up(size_t bytes, size_t align)
 {
-	return (bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
+	return (bytes + align - 1) & ~(align - 1);
 }
 
-/* One block, as 2.7 draws it, each part on cache lines of its own:  | desc | avail, used_event |
- * used, avail_event | */
+/* One block, as 2.7 draws it, the used ring on cache lines of its own:  | desc | avail, used_event |
+ * used, avail_event |. Of a legacy device it is on pages of its own (2.7.2). */
 static int alloc_ring(struct vq_ring *r, uint16_t size)
 {
-	size_t avail_at = line_up(sizeof(struct vring_desc) * size);
+	size_t avail_at = sizeof(struct vring_desc) * size;
 	size_t used_at =
-		avail_at + line_up(sizeof(struct vring_avail) + sizeof(le16) * (size + 1U));
+		align_up(avail_at + sizeof(struct vring_avail) + sizeof(le16) * (size + 1U),
+			r->legacy ? VIRTIO_PCI_VRING_ALIGN : LINE_BYTES);
 	size_t bytes = used_at + sizeof(struct vring_used) + sizeof(struct vring_used_elem) * size +
 		       sizeof(le16);
 	uint8_t *mem = r->hw->ops->dma_alloc(r->hw, bytes);
@@ -150,6 +152,7 @@ static int create_ring(struct virtio_device *vdev, uint16_t size, struct vq_ring
 	r->hw = vdev->hw;
 	r->size = size;
 	r->mask = size - 1;
+	r->legacy = !virtio_has_feature(vdev, VIRTIO_F_VERSION_1);
 	r->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
 	r->in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
 	err = alloc_entries(r);
@@ -479,8 +482,9 @@ static bool take_used(struct virtqueue *vq, uint16_t *head)
 		vq_break(vq, "it does not have the request that it returns, id", id);
 		return false;
 	}
-	/* Too few bytes say nothing (2.7.8.3), too many can't be. */
-	if (bytes > r->entry[id].in_bytes) {
+	/* Too few bytes say nothing (2.7.8.3), too many can't be, but from a legacy device
+	 * (2.7.8.1). */
+	if (bytes > r->entry[id].in_bytes && !r->legacy) {
 		vq_break(vq, "it wrote past the request's buffers, bytes", bytes);
 		return false;
 	}

@@ -1,10 +1,12 @@
 /* virtio.h - virtio 1.2's numbers and shapes: device status, feature bits, split virtqueue, PCI
  * capabilities, block device. Section numbers are the specification's. Names are Linux's.
  *
- * Fields in rings, requests and registers are little-endian (modern devices only). */
+ * Fields in rings, requests and registers are little-endian; legacy devices have the machine's byte
+ * order, and are driven on little-endian machines only. */
 #ifndef VBLKFS_VIRTIO_H
 #define VBLKFS_VIRTIO_H
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "le.h"
@@ -17,7 +19,9 @@
 #define VIRTIO_CONFIG_S_NEEDS_RESET 0x40U
 #define VIRTIO_CONFIG_S_FAILED      0x80U
 
-/* 6 reserved feature bits */
+/* 6 reserved feature bits; 6.3: of legacy devices only */
+#define VIRTIO_F_NOTIFY_ON_EMPTY    24 /* 6.3 */
+#define VIRTIO_F_ANY_LAYOUT         27 /* 6.3 */
 #define VIRTIO_RING_F_INDIRECT_DESC 28
 #define VIRTIO_RING_F_EVENT_IDX     29
 #define VIRTIO_F_VERSION_1          32
@@ -34,6 +38,19 @@
 #define VIRTIO_PCI_DEVICE_BLK     0x1042 /* modern: 0x1040 + device type */
 #define VIRTIO_PCI_DEVICE_BLK_OLD 0x1001 /* transitional */
 #define VIRTIO_ID_BLOCK           2
+
+static inline bool virtio_pci_is_transitional(uint16_t device) /* or legacy (4.1.2.3) */
+{
+	return device >= 0x1000 && device <= 0x103f;
+}
+
+/* By the PCI ids. A transitional device has its type in the subsystem's. */
+static inline bool virtio_pci_is_blk(uint16_t vendor, uint16_t device, uint16_t subdevice)
+{
+	return vendor == VIRTIO_PCI_VENDOR &&
+	       (device == VIRTIO_PCI_DEVICE_BLK || device == VIRTIO_PCI_DEVICE_BLK_OLD ||
+		       (virtio_pci_is_transitional(device) && subdevice == VIRTIO_ID_BLOCK));
+}
 
 /* 2.7.5 split ring: descriptor */
 #define VRING_DESC_F_NEXT     1
@@ -129,15 +146,30 @@ struct virtio_pci_common_cfg { /* 4.1.4.3; only its offsets are used: registers 
 static_assert(offsetof(struct virtio_pci_common_cfg, queue_reset) == 0x3a, "virtio 1.2, 4.1.4.3");
 #define VIRTIO_MSI_NO_VECTOR 0xffffU
 
+/* 4.1.4.10 legacy registers: offsets in BAR 0 */
+#define VIRTIO_PCI_HOST_FEATURES       0  /* 32 bits */
+#define VIRTIO_PCI_GUEST_FEATURES      4  /* 32 */
+#define VIRTIO_PCI_QUEUE_PFN           8  /* 32 */
+#define VIRTIO_PCI_QUEUE_NUM           12 /* 16: its size */
+#define VIRTIO_PCI_QUEUE_SEL           14 /* 16 */
+#define VIRTIO_PCI_QUEUE_NOTIFY        16 /* 16 */
+#define VIRTIO_PCI_STATUS              18 /* 8 */
+#define VIRTIO_PCI_ISR                 19 /* 8 */
+#define VIRTIO_PCI_CONFIG_OFF(msix_on) ((msix_on) ? 24U : 20U)
+#define VIRTIO_PCI_QUEUE_ADDR_SHIFT    12
+#define VIRTIO_PCI_VRING_ALIGN         4096U /* of the used ring (2.7.2) */
+
 #define VIRTIO_PCI_ISR_QUEUE  1U
 #define VIRTIO_PCI_ISR_CONFIG 2U
 
 /* 5.2 block device */
+#define VIRTIO_BLK_F_BARRIER      0 /* legacy */
 #define VIRTIO_BLK_F_SIZE_MAX     1
 #define VIRTIO_BLK_F_SEG_MAX      2
 #define VIRTIO_BLK_F_GEOMETRY     4
 #define VIRTIO_BLK_F_RO           5
 #define VIRTIO_BLK_F_BLK_SIZE     6
+#define VIRTIO_BLK_F_SCSI         7 /* legacy */
 #define VIRTIO_BLK_F_FLUSH        9
 #define VIRTIO_BLK_F_TOPOLOGY     10
 #define VIRTIO_BLK_F_CONFIG_WCE   11

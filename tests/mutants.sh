@@ -5,21 +5,20 @@
 # colon, the test case that has to notice; the file of driver/; and a sed script that breaks it. With PATTERN only those whose id
 # matches it. Exit 1 if one survives, or no longer applies. Not part of make check: it takes minutes.
 #
-# Every rule of virtio 1.2 for a modern PCI block device has a mutant here, but for those that
+# Every rule of virtio 1.2 for a PCI block device, modern or legacy, has a mutant here, but for those that
 # this driver has no part in:
 #
 #	section			rules			why
-#	3.1.2			IN5			no legacy devices: refused (PC23)
 #	4.1.4.5.2, 4.1.5.1.2	PC17 PC20		no MSI-X under uio_pci_generic: no vector is ever set (PC19)
 set -u
-absent=(IN5 PC17 PC20)
+absent=(PC17 PC20)
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 survivors=0 killed=0
 
 rules() {
-	printf '%s\n' ST{1..4} FE{1..4} RS1 CF{1..4} IN{1..5} CL{1,2} VQ{1..4} NT{1..4} SP{1..19} PK{1..13} PC{1..23} \
+	printf '%s\n' ST{1..4} FE{1..4} RS1 CF{1..4} IN{1..5} CL{1,2} VQ{1..4} NT{1..4} SP{1..19} PK{1..13} PC{1..23} LG{1..8} \
 		BI{1..6} BO{1..18} RF{1..7}
 }
 forgotten=$(rules | grep -vxF -f <(sed -n 's/^mutant \([A-Z]*[0-9]*\) .*/\1/p' "$0"; printf '%s\n' "${absent[@]}") | paste -sd ' ')
@@ -210,6 +209,26 @@ mutant RF6 virtio_pci virtio_pci_modern.c 's/if (vpci->at.common.bytes >= COMMON
 
 mutant RF7 virtio_pci virtio_pci_modern.c 's/if ((vpci->at.notify.off | .*/if (true)/'
 mutant RF7 virtio_pci virtio_pci_modern.c 's/if (vpci->at.common.bytes >= COMMON(queue_reset) + 2)/if (true)/'
+
+# Legacy devices
+mutant IN5 virtio_pci:legacy virtio_bus.c 's/if (err < 0 || !virtio_has_feature(vdev, VIRTIO_F_VERSION_1))/if (err < 0)/'
+mutant PC23 virtio_pci virtio_pci_common.c 's/err = virtio_pci_modern_probe(vpci);/err = -ENODEV;/'
+mutant PC23 virtio_pci:legacy virtio_pci_legacy.c 's/!virtio_pci_is_transitional(vpci->vdev.hw->ids.device) ||//'
+mutant PC23 virtio_pci:legacy virtio_pci_legacy.c 's/^		!bar->is_io)/		false)/'
+mutant LG1 virtio_pci:legacy virtio_pci_legacy.c '/^static void legacy_set_status/,/^}/s/vpci_write8/vpci_write16/'
+mutant LG1 virtio_pci:legacy virtio_pci_legacy.c 's/if (bar->bytes < REGISTERS_BYTES + CONFIG_MIN)/if (false)/'
+mutant LG2 'virtio_pci:legacy common' virtio_pci_common.c 's/err = disable_msix(vdev->hw, vpci->at.msix);//'
+mutant LG3 virtqueue:legacy virtqueue.c 's/r->legacy ? VIRTIO_PCI_VRING_ALIGN : LINE_BYTES/LINE_BYTES/'
+mutant LG3 virtio_pci:legacy virtio_pci_legacy.c 's/size > VRING_MAX_SIZE ||//'
+mutant LG3 virtio_pci:legacy virtio_pci_legacy.c 's/|| (size & (size - 1)) != 0//'
+mutant LG3 virtio_pci:legacy virtio_pci_legacy.c 's/if (addr.desc >> VIRTIO_PCI_QUEUE_ADDR_SHIFT > UINT32_MAX)/if (false)/'
+mutant LG3 virtio_pci:legacy virtio_pci_legacy.c 's/if (vpci_read32(vpci, r, VIRTIO_PCI_QUEUE_PFN) != 0)/if (false)/'
+mutant LG4 virtio_pci:legacy virtio_pci_legacy.c 's/vdev->features &= UINT32_MAX & (device_bits | vq_known_features());/(void)device_bits;/'
+mutant LG5 'virtio_blk:legacy configuration' virtio_blk.c 's/VIRTIO_F_ANY_LAYOUT, .*/VIRTIO_BLK_F_SIZE_MAX,/'
+mutant LG6 virtio_pci:legacy virtio_pci_legacy.c 's/atomic_fetch_add(&to_vpci(vdev)->torn, 1);/;/'
+mutant LG6 'virtio_blk:legacy configuration' virtio_pci_legacy.c 's/atomic_fetch_add(&to_vpci(vdev)->torn, 1);/;/'
+mutant LG7 hostile:legacy virtqueue.c 's/ && !r->legacy) {/) {/'
+mutant LG8 virtio_pci:legacy virtqueue.c 's/1ULL << VIRTIO_RING_F_EVENT_IDX |$/& 1ULL << 30 |/'
 
 # Block device
 mutant BI1 virtio_blk:configuration virtio_blk.c 's/vblk->unit_sectors = c->blk_size \/ SECTOR_BYTES;/vblk->unit_sectors = 1;/'

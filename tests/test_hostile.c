@@ -51,6 +51,12 @@ static void setup_packed_in_order(void)
 	r.cfg.features[0] |= BIT(VIRTIO_F_IN_ORDER);
 }
 
+static void setup_legacy(void)
+{
+	setup();
+	model_legacy(&r.cfg);
+}
+
 static void teardown(void)
 {
 	rig_end(&r);
@@ -385,6 +391,8 @@ START_TEST(random_configuration_is_refused_or_obeyed) /* BI6, BO8 */
 		r.cfg.blk.blk_size = rand() % 2 == 0 ? 512U << rand() % 5 : any_limit();
 		r.cfg.blk.physical_exp = (uint8_t)any_limit();
 		r.cfg.blk.num_queues = (uint16_t)any_limit();
+		if (r.cfg.legacy) /* nothing else says how many there are */
+			r.cfg.blk.num_queues = 1;
 		r.cfg.blk.writeback = (uint8_t)any_limit();
 		r.cfg.blk.discard_sectors = any_limit();
 		r.cfg.blk.discard_align = any_limit();
@@ -609,6 +617,39 @@ static TCase *packed_rings(void)
 	return tc;
 }
 
+static void any_used_len(struct model_req *req, void *arg)
+{
+	(void)arg;
+	req->used_len = UINT32_MAX - req->used_len;
+}
+
+START_TEST(used_length_of_a_legacy_device_is_not_looked_at) /* LG7 */
+{
+	int err = 0;
+
+	r.cfg.on_complete = any_used_len;
+	ck_assert_int_eq(rig_disk(&r), 0);
+	write_and_flush(&err);
+	ck_assert_int_eq(err, 0);
+}
+END_TEST
+
+static TCase *legacy(void)
+{
+	TCase *tc = tcase_create("legacy");
+
+	tcase_add_checked_fixture(tc, setup_legacy, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, used_id_that_is_not_in_flight_is_a_broken_protocol, 0, 9);
+	tcase_add_loop_test(tc, rings_full_of_garbage_end_in_an_error, 0, 5);
+	tcase_add_test(tc, used_length_of_a_legacy_device_is_not_looked_at);
+	tcase_add_loop_test(tc, random_configuration_is_refused_or_obeyed, 0, 2);
+	tcase_add_loop_test(tc, register_that_lies_once_is_survived, 0, 3);
+	tcase_add_test(tc, removal_at_any_access_is_an_error_and_no_hang);
+	tcase_add_test(tc, capacity_may_vanish_at_any_access);
+	return tc;
+}
+
 int main(void)
 {
 	Suite *suite = suite_create("hostile");
@@ -632,6 +673,7 @@ int main(void)
 	suite_add_tcase(suite, packed_rings());
 	suite_add_tcase(suite, rings_in_order("in_order", setup_in_order));
 	suite_add_tcase(suite, rings_in_order("packed_in_order", setup_packed_in_order));
+	suite_add_tcase(suite, legacy());
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

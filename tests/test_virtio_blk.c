@@ -59,6 +59,12 @@ static void setup_packed(void)
 	r.cfg.features[0] |= BIT(VIRTIO_F_RING_PACKED);
 }
 
+static void setup_legacy(void)
+{
+	setup();
+	model_legacy(&r.cfg);
+}
+
 static void teardown(void)
 {
 	rig_end(&r);
@@ -213,6 +219,26 @@ START_TEST(device_is_described_for_people)
 	ck_assert_int_eq(blk_do(r.q, BLK_FLUSH, 0, 0, NULL), -ENODEV);
 	ck_assert_int_eq(vblk_describe(r.dev, &d), 0); /* what is known without it */
 	ck_assert_uint_eq(d.seg_max, 0);
+}
+END_TEST
+
+START_TEST(legacy_disk_is_described_as_one) /* LG3: ring_size does not apply */
+{
+	static struct vblk_detail d;
+
+	r.opts.ring_size = 16;
+	r.cfg.features[0] |= BIT(VIRTIO_F_ANY_LAYOUT); /* LG5 */
+	open_disk();
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert_str_eq(d.transport, "virtio-pci, legacy");
+	ck_assert_uint_eq(d.status, 0x7);
+	ck_assert_uint_eq(d.offered, r.cfg.features[0]);
+	ck_assert_uint_eq(d.features, model_driver_features(r.m));
+	ck_assert_uint_eq(d.ring[0].size, 256);
+	ck_assert(log_says("256 entries"));
+	ck_assert_uint_eq(d.nr_regions, 2);
+	ck_assert_str_eq(d.region[0].name, "legacy");
+	disk_works();
 }
 END_TEST
 
@@ -1783,6 +1809,23 @@ START_TEST(stopped_device_is_reset_and_goes_on) /* VIRTIO.md trap 11 */
 }
 END_TEST
 
+/* It has no NEEDS_RESET to say that it broke (2.1.2). */
+START_TEST(silent_legacy_device_is_reset_after_its_timeout)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	r.opts.timeout_s = 1;
+	open_stepped(3, io, &buf);
+	((struct vblk *)r.dev)->watch.stall_ticks = 1000;
+	model_needs_reset(r.m);
+	stop_holding();
+	all_end_with(io, 3, 0);
+	ck_assert_uint_eq(model_status(r.m), 0x7);
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
 START_TEST(timeout_resets_once_and_then_gives_up)
 {
 	static struct io io[3];
@@ -1915,13 +1958,32 @@ static void add_rings(TCase *tc)
 	tcase_add_test(tc, spurious_interrupts_do_no_harm);
 }
 
-static void add_changes(TCase *tc)
+/* Which a legacy device can't say. */
+static void add_needs_reset(TCase *tc)
 {
-	tcase_add_test(tc, capacity_follows_the_device);
 	tcase_add_loop_test(tc, needs_reset_is_recovered_and_requests_are_sent_again, 0, 2);
 	tcase_add_loop_test(tc, unflushed_writes_before_a_reset_fail_the_next_flush_once, 0, 3);
 	tcase_add_loop_test(tc, flush_in_flight_at_a_reset_fails_if_anything_may_be_lost, 0, 2);
 	tcase_add_test(tc, device_that_asks_for_resets_without_end_is_given_up);
+}
+
+static void add_legacy(TCase *tc)
+{
+	tcase_add_test(tc, legacy_disk_is_described_as_one);
+	tcase_add_test(tc, positions_are_sectors_of_512_whatever_the_block);
+	tcase_add_loop_test(tc, fields_are_read_only_where_their_feature_is_offered, 0, 32);
+	tcase_add_test(tc, capacity_that_changes_between_its_halves_is_read_again);
+	tcase_add_test(tc, configuration_that_never_stands_still_is_refused);
+	tcase_add_loop_test(tc, configuration_that_makes_no_sense_is_refused, 0, 5);
+	tcase_add_test(tc, serial_of_20_bytes_needs_no_nul);
+	tcase_add_loop_test(tc, queues_are_as_many_as_device_and_options_allow, 0, 3);
+	tcase_add_test(tc, ring_too_small_for_a_request_is_refused);
+	tcase_add_test(tc, silent_legacy_device_is_reset_after_its_timeout);
+}
+
+static void add_changes(TCase *tc)
+{
+	tcase_add_test(tc, capacity_follows_the_device);
 	tcase_add_test(tc, reset_that_is_asked_for_loses_nothing);
 	tcase_add_test(tc, resets_under_load_lose_nothing);
 	tcase_add_test(tc, cache_mode_is_set_after_a_flush_and_kept_over_a_reset);
@@ -1952,6 +2014,12 @@ int main(void)
 	add_requests(begin(suite, "packed requests", setup_packed));
 	add_rings(begin(suite, "packed rings", setup_packed));
 	add_changes(begin(suite, "packed changes", setup_packed));
+	add_needs_reset(begin(suite, "needs reset", setup));
+	add_needs_reset(begin(suite, "packed needs reset", setup_packed));
+	add_legacy(begin(suite, "legacy configuration", setup_legacy));
+	add_requests(begin(suite, "legacy requests", setup_legacy));
+	add_rings(begin(suite, "legacy rings", setup_legacy));
+	add_changes(begin(suite, "legacy changes", setup_legacy));
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

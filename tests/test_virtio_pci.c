@@ -1,4 +1,4 @@
-/* test_virtio_pci.c - the modern PCI transport against the strict model. Row ids are those of the
+/* test_virtio_pci.c - the PCI transport, modern and legacy, against the strict model. Row ids are those of the
  * virtio checklist. */
 #include <check.h>
 #include <errno.h>
@@ -15,6 +15,12 @@ static struct rig r;
 static void setup(void)
 {
 	rig_init(&r);
+}
+
+static void setup_legacy(void)
+{
+	setup();
+	model_legacy(&r.cfg);
 }
 
 static void teardown(void)
@@ -64,15 +70,16 @@ static void wait_until(bool (*done)(void))
 
 static void status_writes_are(const uint8_t *expect, size_t nr)
 {
+	uint64_t status = r.cfg.legacy ? VIRTIO_PCI_STATUS : COMMON(device_status);
 	const struct model_access *a;
 	size_t at = 0;
 
 	for (size_t i = 0; i < nr; i++) {
-		a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status));
+		a = model_trace_find(r.m, &at, MODEL_COMMON, true, status);
 		ck_assert_ptr_nonnull(a);
 		ck_assert_uint_eq(a->value, expect[i]);
 	}
-	ck_assert_ptr_null(model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status)));
+	ck_assert_ptr_null(model_trace_find(r.m, &at, MODEL_COMMON, true, status));
 }
 
 START_TEST(status_bits_are_added_one_by_one) /* ST1, ST2, IN1, IN4 */
@@ -244,35 +251,32 @@ END_TEST
 
 /* Identity and capabilities */
 
-START_TEST(block_devices_are_known_by_vendor_and_device_alone) /* PC1, PC2 */
+START_TEST(block_devices_are_known_by_their_ids) /* PC1, PC2 */
 {
 	static const struct {
-		uint16_t vendor, device;
+		uint16_t vendor, device, subdevice;
 		bool ours;
 	} ids[] = {
-		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK, true},
-		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK_OLD, true},
-		{VIRTIO_PCI_VENDOR, 0x1041, false},
-		{0x8086, VIRTIO_PCI_DEVICE_BLK, false},
+		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK, 0x4321, true},
+		{VIRTIO_PCI_VENDOR, VIRTIO_PCI_DEVICE_BLK_OLD, 0x4321, true},
+		{VIRTIO_PCI_VENDOR, 0x1041, VIRTIO_ID_BLOCK, false},
+		{0x8086, VIRTIO_PCI_DEVICE_BLK, VIRTIO_ID_BLOCK, false},
+		{VIRTIO_PCI_VENDOR, 0x1000, VIRTIO_ID_BLOCK, true},
+		{VIRTIO_PCI_VENDOR, 0x103f, VIRTIO_ID_BLOCK, true},
+		{VIRTIO_PCI_VENDOR, 0x0fff, VIRTIO_ID_BLOCK, false},
+		{VIRTIO_PCI_VENDOR, 0x1040, VIRTIO_ID_BLOCK, false},
+		{VIRTIO_PCI_VENDOR, 0x1000, 1, false},
 	};
 
 	r.cfg.ids.vendor = ids[_i].vendor;
 	r.cfg.ids.device = ids[_i].device;
 	r.cfg.ids.revision = (uint8_t)(77 * _i);
 	r.cfg.ids.subvendor = (uint16_t)(0x1234 * _i);
-	r.cfg.ids.subdevice = (uint16_t)(0x4321 * _i);
+	r.cfg.ids.subdevice = ids[_i].subdevice;
 	if (ids[_i].ours)
 		plugs_and_works();
 	else
 		is_refused(-ENXIO, "not a virtio block device");
-}
-END_TEST
-
-START_TEST(function_without_virtio_capabilities_is_called_legacy) /* PC23 */
-{
-	r.cfg.nr_caps = 0;
-	r.cfg.ids.device = VIRTIO_PCI_DEVICE_BLK_OLD;
-	is_refused(-EOPNOTSUPP, "legacy");
 }
 END_TEST
 
@@ -781,6 +785,171 @@ START_TEST(no_vector_is_ever_set) /* PC19, PC20: uio_pci_generic has INTx only *
 }
 END_TEST
 
+/* Legacy devices */
+
+START_TEST(legacy_status_has_no_features_ok) /* IN5 */
+{
+	plug();
+	status_writes_are((const uint8_t[]){0, 1, 3, 7}, 4);
+	io_works();
+	rig_unplug(&r);
+	status_writes_are((const uint8_t[]){0, 1, 3, 7, 0}, 5);
+}
+END_TEST
+
+START_TEST(transitional_device_is_driven_as_a_modern_one) /* PC23, 4.1.5.1.1.1 */
+{
+	r.cfg.ids.device = VIRTIO_PCI_DEVICE_BLK_OLD;
+	r.cfg.ids.subdevice = VIRTIO_ID_BLOCK;
+	r.cfg.bar[0] = (struct hw_bar){.bytes = 128, .is_io = true};
+	plugs_and_works();
+	status_writes_are((const uint8_t[]){0, 1, 3, 11, 15}, 5);
+}
+END_TEST
+
+START_TEST(legacy_device_is_one_by_its_id_and_its_io_bar) /* PC23 */
+{
+	if (_i == 0)
+		r.cfg.ids.device = VIRTIO_PCI_DEVICE_BLK;
+	else
+		r.cfg.bar[0] = (struct hw_bar){.bytes = _i == 1 ? 0 : 128, .is_io = false};
+	is_refused(-EOPNOTSUPP, "legacy");
+}
+END_TEST
+
+START_TEST(legacy_bar_too_short_for_a_capacity_is_refused) /* LG1 */
+{
+	static const uint64_t bytes[] = {1, 16, 19, 20, 24, 27, 28};
+
+	r.cfg.bar[0].bytes = bytes[_i];
+	if (bytes[_i] < 28)
+		is_refused(-EPROTO, "I/O BAR");
+	else
+		plugs_and_works();
+	ck_assert(r.vdev == NULL || r.vdev->config_bytes == 8);
+}
+END_TEST
+
+START_TEST(legacy_device_without_any_one_feature_is_served) /* FE1, LG5 */
+{
+	r.cfg.features[0] |= BIT(VIRTIO_F_ANY_LAYOUT);
+	r.cfg.features[0] &= ~BIT(_i);
+	plugs_and_works();
+}
+END_TEST
+
+START_TEST(legacy_features_are_32_and_the_unknown_are_left_alone) /* FE4, LG4, LG8 */
+{
+	static const unsigned never[] = {
+		VIRTIO_BLK_F_BARRIER, VIRTIO_BLK_F_SCSI, VIRTIO_F_NOTIFY_ON_EMPTY, 25, 26, 30, 31};
+
+	r.cfg.features[0] = r.cfg.features[1] = ~0ULL;
+	r.wants &= ~BIT(VIRTIO_BLK_F_BARRIER) & ~BIT(VIRTIO_BLK_F_SCSI);
+	plugs_and_works();
+	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+		ck_assert(!accepted(never[i]));
+	ck_assert(accepted(VIRTIO_F_ANY_LAYOUT));
+	ck_assert(accepted(VIRTIO_RING_F_EVENT_IDX));
+	ck_assert_uint_eq(r.vdev->features, model_driver_features(r.m));
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, VIRTIO_PCI_GUEST_FEATURES), 1);
+}
+END_TEST
+
+START_TEST(legacy_queue_has_the_size_that_the_device_gives) /* LG3 */
+{
+	r.cfg.queue_size[0] = (uint16_t)(4U << _i);
+	r.max_size = 4;
+	plugs_and_works();
+	ck_assert_uint_eq(r.vq[0]->size, 4U << _i);
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, VIRTIO_PCI_QUEUE_PFN), 1);
+}
+END_TEST
+
+START_TEST(legacy_queue_of_a_senseless_size_is_refused) /* LG3 */
+{
+	static const struct {
+		uint16_t size;
+		const char *says;
+	} sizes[] = {{0, "not there"}, {3, "3 entries"}, {255, "255"}, {32769, "32769"},
+		{65535, "65535"}, {48, "48"}};
+
+	r.cfg.queue_size[0] = sizes[_i].size;
+	is_refused(-EPROTO, sizes[_i].says);
+}
+END_TEST
+
+static uint64_t above_16_tib(struct hw *hw, const void *mem, size_t *contig)
+{
+	(void)hw;
+	(void)mem;
+	*contig = MODEL_HUGE_BYTES;
+	return 1ULL << 44;
+}
+
+START_TEST(legacy_queue_past_32_bits_of_pages_is_refused) /* LG3, VIRTIO.md trap 22 */
+{
+	struct hw_ops ops;
+	struct hw *hw;
+
+	rig_model(&r);
+	hw = model_hw(r.m);
+	ops = *hw->ops;
+	ops.dma_addr = above_16_tib;
+	hw->ops = &ops;
+	is_refused(-EOPNOTSUPP, "16 TiB");
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, VIRTIO_PCI_QUEUE_PFN), 0);
+}
+END_TEST
+
+/* LG3: queue_enabled after a reset, as some dead owner's */
+START_TEST(legacy_queue_that_a_reset_did_not_end_is_refused)
+{
+	unsigned nth = 0;
+
+	plug();
+	for (size_t i = 0; i < model_trace_len(r.m); i++) {
+		const struct model_access *a = model_trace(r.m, i);
+
+		if (a->write || a->region > MODEL_ELSEWHERE || a->region == MODEL_CONFIG_SPACE)
+			continue;
+		nth++;
+		if (a->region == MODEL_COMMON && a->off == VIRTIO_PCI_QUEUE_PFN)
+			break;
+	}
+	rig_unplug(&r);
+	model_reopen(r.m);
+	model_lie_at(r.m, nth, 0x1234);
+	is_refused(-EPROTO, "already");
+}
+END_TEST
+
+static void resize_between_reads(struct model *m, uint32_t off, void *arg)
+{
+	unsigned *left = arg;
+
+	if (off == 0 && *left > 0) {
+		(*left)--;
+		model_set_capacity(m, 0x100000000 + *left, false);
+	}
+}
+
+START_TEST(legacy_generation_changes_when_two_looks_do_not_agree) /* LG6, 2.5.4 */
+{
+	unsigned resizes = 0;
+	uint32_t before;
+
+	r.cfg.on_config_read = resize_between_reads;
+	r.cfg.arg = &resizes;
+	plug();
+	before = r.vdev->config->generation(r.vdev);
+	(void)r.vdev->config->get(r.vdev, 0, 8);
+	ck_assert_uint_eq(r.vdev->config->generation(r.vdev), before);
+	resizes = 3;
+	(void)r.vdev->config->get(r.vdev, 0, 8);
+	ck_assert_uint_ne(r.vdev->config->generation(r.vdev), before);
+}
+END_TEST
+
 /* Failures */
 
 /* IN3; what is left is found by rig_end() and the leak checker */
@@ -813,29 +982,47 @@ START_TEST(any_failing_step_leaves_nothing_behind)
 }
 END_TEST
 
-int main(void)
+static TCase *begin(Suite *suite, const char *name, SFun set_up)
 {
-	Suite *suite = suite_create("virtio_pci");
-	TCase *tc = tcase_create("modern");
-	SRunner *runner;
-	int failed;
+	TCase *tc = tcase_create(name);
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, set_up, teardown);
 	tcase_set_timeout(tc, 30);
-	tcase_add_test(tc, status_bits_are_added_one_by_one);
-	tcase_add_test(tc, refused_features_end_in_failed_and_a_reset);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
+
+static void add_common(TCase *tc)
+{
 	tcase_add_test(tc, reset_is_awaited_before_anything_else);
 	tcase_add_test(tc, reset_that_never_ends_has_a_deadline);
 	tcase_add_loop_test(tc, memory_of_a_device_that_does_not_reset_is_kept, 0, 2);
 	tcase_add_test(tc, function_that_reads_all_ones_is_gone);
 	tcase_add_test(tc, what_a_dead_owner_left_is_reset_first);
+	tcase_add_test(tc, nothing_is_written_to_capabilities);
+	tcase_add_test(tc, no_more_is_mapped_than_needed);
+	tcase_add_loop_test(tc, queue_that_is_not_there_is_refused, 0, 2);
+	tcase_add_test(tc, bus_mastering_is_on_only_between_resets);
+	tcase_add_test(tc, bus_mastering_that_does_not_stick_is_named);
+	tcase_add_test(tc, one_interrupt_may_mean_queues_and_configuration);
+	tcase_add_test(tc, spurious_interrupts_do_no_harm);
+	tcase_add_test(tc, completion_between_interrupt_and_isr_read_is_not_lost);
+	tcase_add_loop_test(tc, isr_is_read_once_an_interrupt_and_by_one_thread, 0, 2);
+	tcase_add_test(tc, function_without_interrupt_is_polled);
+	tcase_add_test(tc, interrupt_not_wanted_is_never_unmasked);
+	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
+}
+
+static void add_modern(TCase *tc)
+{
+	tcase_add_test(tc, status_bits_are_added_one_by_one);
+	tcase_add_test(tc, refused_features_end_in_failed_and_a_reset);
 	tcase_add_loop_test(tc, device_without_any_one_feature_is_served_or_refused, 0, 64);
 	tcase_add_test(tc, unknown_features_are_left_alone);
 	tcase_add_test(tc, both_feature_words_are_written_and_only_before_features_ok);
 	tcase_add_loop_test(tc, short_common_structure_has_no_notify_data_and_no_queue_reset, 0, 2);
 	tcase_add_loop_test(tc, translating_iommu_is_refused_only_if_the_device_uses_it, 0, 2);
-	tcase_add_loop_test(tc, block_devices_are_known_by_vendor_and_device_alone, 0, 4);
-	tcase_add_test(tc, function_without_virtio_capabilities_is_called_legacy);
+	tcase_add_loop_test(tc, block_devices_are_known_by_their_ids, 0, 9);
 	tcase_add_loop_test(tc, missing_structure_is_refused, 0, 4);
 	tcase_add_loop_test(tc, unusable_and_unknown_capabilities_are_passed_over, 0, 12);
 	tcase_add_loop_test(tc, first_usable_instance_of_a_structure_is_taken, 0, 4);
@@ -846,10 +1033,7 @@ int main(void)
 	tcase_add_test(tc, capability_pointer_into_the_header_is_not_followed);
 	tcase_add_test(tc, no_capability_list_means_no_virtio);
 	tcase_add_test(tc, configuration_space_cut_short_is_named);
-	tcase_add_test(tc, nothing_is_written_to_capabilities);
-	tcase_add_test(tc, no_more_is_mapped_than_needed);
 	tcase_add_test(tc, each_queue_is_whole_before_it_is_enabled);
-	tcase_add_loop_test(tc, queue_that_is_not_there_is_refused, 0, 2);
 	tcase_add_test(tc, max_size_bounds_the_ring);
 	tcase_add_loop_test(tc, doorbell_is_where_offset_and_multiplier_say, 0, 6);
 	tcase_add_loop_test(tc, kick_says_how_far_the_queue_is_where_that_is_wanted, 0, 2);
@@ -859,17 +1043,34 @@ int main(void)
 	tcase_add_test(tc, queue_that_no_memory_is_left_for_stays_as_it_was);
 	tcase_add_loop_test(tc, doorbell_outside_its_structure_is_refused, 0, 6);
 	tcase_add_test(tc, doorbell_at_the_very_end_of_its_structure_is_used);
-	tcase_add_test(tc, bus_mastering_is_on_only_between_resets);
-	tcase_add_test(tc, bus_mastering_that_does_not_stick_is_named);
-	tcase_add_test(tc, one_interrupt_may_mean_queues_and_configuration);
-	tcase_add_test(tc, spurious_interrupts_do_no_harm);
-	tcase_add_test(tc, completion_between_interrupt_and_isr_read_is_not_lost);
-	tcase_add_loop_test(tc, isr_is_read_once_an_interrupt_and_by_one_thread, 0, 2);
-	tcase_add_test(tc, function_without_interrupt_is_polled);
-	tcase_add_test(tc, interrupt_not_wanted_is_never_unmasked);
 	tcase_add_test(tc, no_vector_is_ever_set);
-	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
-	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, transitional_device_is_driven_as_a_modern_one);
+}
+
+static void add_legacy(TCase *tc)
+{
+	tcase_add_test(tc, legacy_status_has_no_features_ok);
+	tcase_add_loop_test(tc, legacy_device_is_one_by_its_id_and_its_io_bar, 0, 3);
+	tcase_add_loop_test(tc, legacy_bar_too_short_for_a_capacity_is_refused, 0, 7);
+	tcase_add_loop_test(tc, legacy_device_without_any_one_feature_is_served, 0, 32);
+	tcase_add_test(tc, legacy_features_are_32_and_the_unknown_are_left_alone);
+	tcase_add_loop_test(tc, legacy_queue_has_the_size_that_the_device_gives, 0, 14);
+	tcase_add_loop_test(tc, legacy_queue_of_a_senseless_size_is_refused, 0, 6);
+	tcase_add_test(tc, legacy_queue_past_32_bits_of_pages_is_refused);
+	tcase_add_test(tc, legacy_queue_that_a_reset_did_not_end_is_refused);
+	tcase_add_test(tc, legacy_generation_changes_when_two_looks_do_not_agree);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("virtio_pci");
+	SRunner *runner;
+	int failed;
+
+	add_common(begin(suite, "common", setup));
+	add_modern(begin(suite, "modern", setup));
+	add_common(begin(suite, "legacy common", setup_legacy));
+	add_legacy(begin(suite, "legacy", setup_legacy));
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

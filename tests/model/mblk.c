@@ -85,7 +85,7 @@ uint32_t mblk_config_read(struct model *m, uint32_t off, int bytes)
 	}
 	if (f->feature != ALWAYS && !m_offered(m, f->feature))
 		m_violation(m, "CF2: field at %u read, feature %u is not offered", off, f->feature);
-	if (off == CONFIG(writeback) && (m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
+	if (off == CONFIG(writeback) && !m_settled(m))
 		m_violation(m, "BI3: writeback read before FEATURES_OK");
 	if (off == CONFIG(capacity) + 4 && m->capacity > m->capacity_told)
 		m->capacity_told = m->capacity;
@@ -96,7 +96,7 @@ uint32_t mblk_config_read(struct model *m, uint32_t off, int bytes)
 
 void mblk_config_write(struct model *m, uint32_t off, int bytes, uint32_t val)
 {
-	if ((m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
+	if (!m_settled(m))
 		m_violation(m, "CF4: configuration written before FEATURES_OK");
 	if (off != CONFIG(writeback) || bytes != 1 || !m_negotiated(m, VIRTIO_BLK_F_CONFIG_WCE) ||
 		val > 1)
@@ -403,6 +403,17 @@ static void check_type(struct model *m, struct m_req *req)
 	}
 }
 
+/* LG5: a legacy device without ANY_LAYOUT takes header and status for what the first and the last
+ * descriptor are. */
+static void check_framing(struct model *m, struct m_req *req)
+{
+	if (!m->cfg.legacy || m_negotiated(m, VIRTIO_F_ANY_LAYOUT))
+		return;
+	if (req->seg[0].bytes != sizeof(struct virtio_blk_outhdr) ||
+		req->seg[req->nr_segs - 1].bytes != 1)
+		broken(m, req, "LG5: header or status share a descriptor with data");
+}
+
 void mblk_parse(struct model *m, struct m_req *req)
 {
 	uint64_t out = readable_bytes(req), in = writable_bytes(req);
@@ -426,6 +437,7 @@ void mblk_parse(struct model *m, struct m_req *req)
 		broken(m, req, "BO5: data in both directions, or in the wrong one");
 	if (*req->status <= VIRTIO_BLK_S_UNSUPP)
 		broken(m, req, "BO12: the status byte is not poisoned");
+	check_framing(m, req);
 	check_segments(m, req, out, in);
 	check_type(m, req);
 }
@@ -513,4 +525,6 @@ void mblk_execute(struct model *m, struct m_req *req)
 	default:
 		wipe(m, req);
 	}
+	if (m->cfg.legacy) /* LG7: many of them count what they were given */
+		req->pub.used_len = (uint32_t)(readable_bytes(req) + writable_bytes(req));
 }

@@ -84,7 +84,16 @@ void m_tick_region(struct model *m, enum model_region region)
 
 bool m_offered(const struct model *m, unsigned bit)
 {
+	if (m->cfg.legacy && bit > 31)
+		return false;
 	return m->cfg.features[bit / 64] >> bit % 64 & 1;
+}
+
+bool m_settled(const struct model *m)
+{
+	if (m->cfg.legacy)
+		return (m->feature_written & 1) != 0;
+	return (m->status & VIRTIO_CONFIG_S_FEATURES_OK) != 0;
 }
 
 bool m_negotiated(const struct model *m, unsigned bit)
@@ -324,6 +333,20 @@ void model_defaults(struct model_config *cfg)
 			.erase_align = 1,
 			.serial = "MODEL-0001"},
 	};
+}
+
+void model_legacy(struct model_config *cfg)
+{
+	cfg->legacy = true;
+	cfg->ids.device = VIRTIO_PCI_DEVICE_BLK_OLD;
+	cfg->ids.subdevice = VIRTIO_ID_BLOCK;
+	cfg->ids.revision = 0;
+	cfg->features[0] &= UINT32_MAX;
+	cfg->features[0] |= BIT(VIRTIO_BLK_F_BARRIER) | BIT(VIRTIO_BLK_F_SCSI) |
+			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(30);
+	memset(cfg->bar, 0, sizeof(cfg->bar));
+	cfg->bar[0] = (struct hw_bar){.bytes = 128, .is_io = true};
+	cfg->nr_caps = 0;
 }
 
 static void *device_thread(void *arg)
@@ -638,8 +661,10 @@ void model_merge_irq(struct model *m, uint8_t isr_bits)
 void model_left_live(struct model *m)
 {
 	m_lock(m);
-	m->status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-		    VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
+	m->status =
+		VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK;
+	if (!m->cfg.legacy)
+		m->status |= VIRTIO_CONFIG_S_FEATURES_OK;
 	memset(m->driver_feature, 0xff, sizeof(m->driver_feature));
 	m_unlock(m);
 }
@@ -647,7 +672,9 @@ void model_left_live(struct model *m)
 void model_needs_reset(struct model *m)
 {
 	m_lock(m);
-	if (!m->reset_pending && m->status != 0) {
+	if (m->cfg.legacy) {
+		m->mute = true;
+	} else if (!m->reset_pending && m->status != 0) {
 		m->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 		if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0)
 			m_irq(m, VIRTIO_PCI_ISR_CONFIG);

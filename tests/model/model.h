@@ -56,6 +56,8 @@ struct model_config { /* start from model_defaults() */
 	bool stale_irq; /* a former owner left the line raised */
 	bool iommu_translates;
 
+	bool legacy; /* the registers of a legacy device, in BAR 0: model_legacy() */
+
 	unsigned nr_queues;                    /* in the transport */
 	uint16_t queue_size[MODEL_MAX_QUEUES]; /* largest; 0: absent */
 
@@ -121,6 +123,9 @@ struct model_req { /* as the device sees it */
 
 /* What QEMU offers, one queue of 256, 8 MiB, MODEL_INLINE. */
 void model_defaults(struct model_config *cfg);
+/* The same as a legacy device: no capabilities, an I/O BAR, no feature past bit 31, but those that
+ * QEMU adds. */
+void model_legacy(struct model_config *cfg);
 struct model *model_create(const struct model_config *cfg);
 void model_destroy(struct model *m); /* after the driver's hw->ops->close() */
 struct hw *model_hw(struct model *m);
@@ -210,7 +215,8 @@ void model_set_capacity(struct model *m, uint64_t sectors, bool interrupt);
 void model_irq(struct model *m);                         /* spurious */
 void model_merge_irq(struct model *m, uint8_t isr_bits); /* for several causes at once */
 void model_left_live(struct model *m);                   /* at DRIVER_OK, by a former owner */
-void model_needs_reset(struct model *m);                 /* and a config interrupt */
+/* And a config interrupt. A legacy device can't say so, it just falls silent. */
+void model_needs_reset(struct model *m);
 /* As the kernel does when another program closes /dev/uioN; QEMU then also drops DRIVER_OK. */
 void model_lose_bus_master(struct model *m, bool drop_driver_ok);
 void model_remove(struct model *m); /* surprise removal: all ones from now on */

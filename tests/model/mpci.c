@@ -5,6 +5,7 @@
 
 #define PCI_CAP_ID_VENDOR 0x09
 #define PCI_CAP_ID_MSIX   0x11
+#define MSIX_AT           0x40 /* the first */
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -58,7 +59,7 @@ static unsigned put_msix(struct model *m, unsigned at, bool last)
 void mpci_build(struct model *m)
 {
 	const struct model_config *cfg = &m->cfg;
-	unsigned at = 0x40;
+	unsigned at = MSIX_AT;
 
 	put16(m->space, cfg->ids.vendor);
 	put16(m->space + 2, cfg->ids.device);
@@ -77,9 +78,16 @@ void mpci_build(struct model *m)
 		at = put_cap(m, at, &cfg->caps[i], i + 1 == cfg->nr_caps);
 }
 
+bool mpci_msix_is_on(const struct model *m)
+{
+	return m->cfg.msix_left_on && (m->space[MSIX_AT + 3] & 0x80) != 0;
+}
+
 /* Structures may be offered several times; each of them works. */
 const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off)
 {
+	if (m->cfg.legacy)
+		return mlegacy_find(m, bar, off);
 	for (unsigned i = 0; i < m->cfg.nr_caps; i++) {
 		const struct model_cap *cap = &m->cfg.caps[i];
 

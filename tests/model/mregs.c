@@ -122,6 +122,8 @@ static void check_state(struct model *m, bool write)
 
 static uint16_t notify_off(const struct m_queue *q)
 {
+	if (q->m->cfg.legacy)
+		return 0;
 	return q->m->cfg.shared_notify ? 0 : (uint16_t)(q->m->cfg.nr_queues - 1 - q->index);
 }
 
@@ -165,8 +167,10 @@ static const uint8_t known_bits[] = {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX
 	VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_NOTIF_CONFIG_DATA,
 	VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER, VIRTIO_F_NOTIFICATION_DATA, VIRTIO_F_RING_RESET};
 
-static bool is_known(unsigned bit)
+static bool is_known(const struct model *m, unsigned bit)
 {
+	if (bit == VIRTIO_F_ANY_LAYOUT)
+		return m->cfg.legacy;
 	for (unsigned i = 0; i < sizeof(known_bits); i++)
 		if (known_bits[i] == bit)
 			return true;
@@ -176,15 +180,19 @@ static bool is_known(unsigned bit)
 /* Can the device live with what the driver accepted? */
 static bool check_features(struct model *m)
 {
-	if ((m->feature_written & 3) != 3)
-		m_violation(m,
-			"FE3: driver_feature words 0 and 1 were not both written since the reset");
+	uint8_t words = m->cfg.legacy ? 1 : 3;
+
+	if ((m->feature_written & words) != words)
+		m_violation(m, "FE3: a word of the driver's features was not written since reset");
+	if (m_offered(m, VIRTIO_F_ANY_LAYOUT) && m->cfg.legacy &&
+		!m_negotiated(m, VIRTIO_F_ANY_LAYOUT))
+		m_violation(m, "LG5: ANY_LAYOUT was offered and not accepted");
 	for (unsigned bit = 0; bit < 128; bit++) {
 		if (!m_negotiated(m, bit))
 			continue;
 		if (!m_offered(m, bit))
 			m_violation(m, "FE1: feature %u was accepted but not offered", bit);
-		if (!is_known(bit))
+		if (!is_known(m, bit))
 			m_violation(m, "FE4 RF5: feature %u was accepted; nobody here can serve it",
 				bit);
 	}
@@ -197,7 +205,22 @@ static bool check_features(struct model *m)
 	return !m->cfg.refuse_features_ok;
 }
 
-static void add_status(struct model *m, uint8_t bit)
+/* IN5: there is no FEATURES_OK; what was accepted counts from the first queue on. */
+static void add_legacy_status(struct model *m, uint8_t bit)
+{
+	static const uint8_t before[] = {
+		[VIRTIO_CONFIG_S_ACKNOWLEDGE] = 0,
+		[VIRTIO_CONFIG_S_DRIVER] = VIRTIO_CONFIG_S_ACKNOWLEDGE,
+		[VIRTIO_CONFIG_S_DRIVER_OK] = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER,
+	};
+
+	if (bit >= sizeof(before) || (bit & (bit - 1)) != 0 || before[bit] != m->status)
+		m_violation(m, "IN5: status 0x%x after 0x%x", m->status | bit, m->status);
+	if (bit == VIRTIO_CONFIG_S_DRIVER_OK)
+		(void)check_features(m);
+}
+
+static bool add_modern_status(struct model *m, uint8_t bit)
 {
 	static const uint8_t before[] = {
 		[VIRTIO_CONFIG_S_ACKNOWLEDGE] = 0,
@@ -208,18 +231,25 @@ static void add_status(struct model *m, uint8_t bit)
 					      VIRTIO_CONFIG_S_FEATURES_OK,
 	};
 
-	if (bit == VIRTIO_CONFIG_S_FAILED) {
-		m->status |= bit;
-		return;
-	}
 	if (bit >= sizeof(before) || (bit & (bit - 1)) != 0 ||
 		before[bit] != (m->status & ~VIRTIO_CONFIG_S_NEEDS_RESET))
 		m_violation(m, "ST1 IN1: status 0x%x after 0x%x", m->status | bit, m->status);
 	if (bit == VIRTIO_CONFIG_S_FEATURES_OK) {
 		m->features_ok_unread = true;
 		if (!check_features(m))
-			return;
+			return false;
 	}
+	return true;
+}
+
+static void add_status(struct model *m, uint8_t bit)
+{
+	if (bit == VIRTIO_CONFIG_S_FAILED)
+		;
+	else if (m->cfg.legacy)
+		add_legacy_status(m, bit);
+	else if (!add_modern_status(m, bit))
+		return;
 	if (bit == VIRTIO_CONFIG_S_DRIVER_OK && !m->bus_master)
 		m_violation(m, "DRIVER_OK without bus mastering: the device would serve nothing");
 	m->status |= bit;
@@ -260,7 +290,7 @@ static void write_driver_feature(struct model *m, uint32_t val)
 {
 	if ((m->status & VIRTIO_CONFIG_S_DRIVER) == 0)
 		m_violation(m, "IN1: features written before DRIVER");
-	if ((m->status & VIRTIO_CONFIG_S_FEATURES_OK) != 0)
+	if ((m->status & (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)) != 0)
 		m_violation(m, "FE3: features written after FEATURES_OK");
 	if (m->driver_feature_select > 3)
 		return;
@@ -335,7 +365,7 @@ static uint32_t read_queue(struct model *m, uint64_t off)
 
 static void check_queue_write(struct model *m, const struct m_queue *q)
 {
-	if ((m->status & VIRTIO_CONFIG_S_FEATURES_OK) == 0)
+	if (!m_settled(m))
 		m_violation(m, "IN1: queue %u set up before FEATURES_OK", q->index);
 	if (q->resetting)
 		m_violation(m, "VQ2 PC13: queue %u set up before queue_reset read 0", q->index);
@@ -399,7 +429,7 @@ static void write_queue(struct model *m, uint64_t off, uint32_t val)
 
 /* The common structure */
 
-static uint32_t common_read(struct model *m, uint64_t off)
+uint32_t mregs_common_read(struct model *m, uint64_t off)
 {
 	if (off != COMMON(device_status))
 		check_state(m, false);
@@ -428,7 +458,7 @@ static uint32_t common_read(struct model *m, uint64_t off)
 	}
 }
 
-static void common_write(struct model *m, uint64_t off, uint32_t val)
+void mregs_common_write(struct model *m, uint64_t off, uint32_t val)
 {
 	if (off != COMMON(device_status))
 		check_state(m, true);
@@ -521,7 +551,7 @@ static void notify_write(struct model *m, uint64_t off, unsigned bytes, uint32_t
 	else if (bytes == 4 && val >> 16 != mring_next_avail(q))
 		m_violation(m, "NT2 PK12: kick 0x%x of queue %u, and the next slot is 0x%x", val,
 			q->index, mring_next_avail(q));
-	else if ((m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0)
+	else if ((m->status & VIRTIO_CONFIG_S_NEEDS_RESET) == 0 && !m->mute)
 		mring_kick(q);
 }
 
@@ -548,7 +578,9 @@ static uint32_t read_structure(
 {
 	switch (region_of(cap)) {
 	case MODEL_COMMON:
-		return common_width_fits(m, off, bytes) ? common_read(m, off) : 0;
+		if (m->cfg.legacy)
+			return mlegacy_read(m, off, bytes);
+		return common_width_fits(m, off, bytes) ? mregs_common_read(m, off) : 0;
 	case MODEL_ISR:
 		if (off == 0 && bytes == 1)
 			return isr_read(m);
@@ -594,8 +626,10 @@ static void write_structure(
 {
 	switch (region_of(cap)) {
 	case MODEL_COMMON:
-		if (common_width_fits(m, off, bytes))
-			common_write(m, off, val);
+		if (m->cfg.legacy)
+			mlegacy_write(m, off, bytes, val);
+		else if (common_width_fits(m, off, bytes))
+			mregs_common_write(m, off, val);
 		break;
 	case MODEL_NOTIFY:
 		notify_write(m, off, bytes, val);
@@ -673,6 +707,7 @@ void mregs_reset(struct model *m)
 	m->cfg.blk.writeback = m->first_writeback;
 	m->status = 0;
 	m->reset_pending = false;
+	m->mute = false;
 	m->features_ok_unread = false;
 	m->feature_written = 0;
 	memset(m->driver_feature, 0xff, sizeof(m->driver_feature));

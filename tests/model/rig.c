@@ -75,14 +75,17 @@ static void rig_config_changed(struct virtio_device *vdev)
 }
 
 static const struct virtio_device_id rig_ids[] = {{VIRTIO_ID_BLOCK, VIRTIO_ANY_ID}, {0, 0}};
-static const unsigned rig_features[] = {VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX,
-	VIRTIO_BLK_F_RO, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_TOPOLOGY,
-	VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES};
+static const unsigned rig_features[] = {VIRTIO_F_ANY_LAYOUT /* of legacy devices only */,
+	VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_BLK_SIZE,
+	VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_MQ,
+	VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES};
 static struct virtio_driver rig_driver = {
 	.name = "rig",
 	.id_table = rig_ids,
-	.feature_table = rig_features,
-	.nr_features = sizeof(rig_features) / sizeof(rig_features[0]),
+	.feature_table = rig_features + 1,
+	.nr_features = sizeof(rig_features) / sizeof(rig_features[0]) - 1,
+	.feature_table_legacy = rig_features,
+	.nr_features_legacy = sizeof(rig_features) / sizeof(rig_features[0]),
 	.validate = rig_validate,
 	.probe = rig_probe,
 	.remove = rig_remove,

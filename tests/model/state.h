@@ -3,6 +3,7 @@
  * model.c   life, violations, trace, interrupt line, hooks
  * mpci.c    PCI configuration space: capabilities
  * mregs.c   BARs: device status machine, common, notify, ISR and device configuration
+ * mlegacy.c the registers of a legacy device, as what they are in the common structure
  * mdma.c    DMA memory and the order in which the two sides see each other's stores
  * mchain.c  one request: descriptor list, buffers
  * mring.c   virtqueues: split rings' ownership, used ring, notifications
@@ -154,6 +155,7 @@ struct model {
 	uint16_t config_vector;
 	uint8_t generation;
 	uint16_t queue_select;
+	bool mute; /* legacy: it wants a reset and can't say so */
 	struct m_queue queue[MODEL_MAX_QUEUES];
 
 	/* mdma.c */
@@ -199,10 +201,12 @@ void m_irq(struct model *m, uint8_t isr_bits);
 void m_irq_update(struct model *m);
 bool m_negotiated(const struct model *m, unsigned bit);
 bool m_offered(const struct model *m, unsigned bit);
+bool m_settled(const struct model *m); /* the features are */
 
 /* mpci.c */
 void mpci_build(struct model *m);
 const struct model_cap *mpci_find(const struct model *m, int bar, uint64_t off);
+bool mpci_msix_is_on(const struct model *m);
 int mpci_read(struct hw *hw, uint32_t off, void *buf, uint32_t len);
 int mpci_write(struct hw *hw, uint32_t off, const void *buf, uint32_t len);
 
@@ -215,6 +219,13 @@ void mregs_write8(struct hw *hw, int bar, uint64_t off, uint8_t val);
 void mregs_write16(struct hw *hw, int bar, uint64_t off, uint16_t val);
 void mregs_write32(struct hw *hw, int bar, uint64_t off, uint32_t val);
 void mregs_reset(struct model *m); /* the device is as after power-on */
+uint32_t mregs_common_read(struct model *m, uint64_t off);
+void mregs_common_write(struct model *m, uint64_t off, uint32_t val);
+
+/* mlegacy.c */
+const struct model_cap *mlegacy_find(const struct model *m, int bar, uint64_t off);
+uint32_t mlegacy_read(struct model *m, uint64_t off, unsigned bytes);
+void mlegacy_write(struct model *m, uint64_t off, unsigned bytes, uint32_t val);
 
 /* mdma.c */
 int mdma_create(struct model *m);
