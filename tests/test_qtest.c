@@ -306,14 +306,15 @@ static bool sleeper_is_woken(void)
 
 /* The features, in all their combinations that matter */
 
-#define INDIRECT BIT(VIRTIO_RING_F_INDIRECT_DESC)
-#define EVENTS   BIT(VIRTIO_RING_F_EVENT_IDX)
-#define PACKED   BIT(VIRTIO_F_RING_PACKED)
-#define DISCARD  BIT(VIRTIO_BLK_F_DISCARD)
-#define ZEROES   BIT(VIRTIO_BLK_F_WRITE_ZEROES)
-#define FLUSH    BIT(VIRTIO_BLK_F_FLUSH)
-#define WCE      BIT(VIRTIO_BLK_F_CONFIG_WCE)
-#define MQ       BIT(VIRTIO_BLK_F_MQ)
+#define VERSION_1 BIT(VIRTIO_F_VERSION_1)
+#define INDIRECT  BIT(VIRTIO_RING_F_INDIRECT_DESC)
+#define EVENTS    BIT(VIRTIO_RING_F_EVENT_IDX)
+#define PACKED    BIT(VIRTIO_F_RING_PACKED)
+#define DISCARD   BIT(VIRTIO_BLK_F_DISCARD)
+#define ZEROES    BIT(VIRTIO_BLK_F_WRITE_ZEROES)
+#define FLUSH     BIT(VIRTIO_BLK_F_FLUSH)
+#define WCE       BIT(VIRTIO_BLK_F_CONFIG_WCE)
+#define MQ        BIT(VIRTIO_BLK_F_MQ)
 
 static const struct combination {
 	const char *device, *object;
@@ -323,7 +324,7 @@ static const struct combination {
 	struct disk_opts opts;
 } combinations[] = {
 	/* clang-format off */
-	{.device = "num-queues=1", .has = INDIRECT | EVENTS | DISCARD | ZEROES | FLUSH | WCE, .lacks = PACKED | MQ, .rings = 1, .size = 256},
+	{.device = "num-queues=1", .has = VERSION_1 | INDIRECT | EVENTS | DISCARD | ZEROES | FLUSH | WCE, .lacks = PACKED | MQ, .rings = 1, .size = 256},
 	{.device = "num-queues=2", .has = MQ, .rings = 2, .size = 256},
 	{.device = "num-queues=4,disable-legacy=on", .has = MQ, .rings = 4},
 	{.device = "num-queues=4", .opts = {.max_rings = 3}, .rings = 3},
@@ -360,6 +361,14 @@ static const struct combination {
 	{.device = "iothread=io,packed=on", .object = "iothread,id=io", .has = PACKED},
 	{.device = "vectors=0", .has = INDIRECT},
 	{.device = "num-queues=2", .has = BIT(VIRTIO_BLK_F_RO), .read_only = true},
+	{.device = "disable-modern=on,num-queues=1", .has = INDIRECT | EVENTS | DISCARD | ZEROES | FLUSH, .lacks = VERSION_1, .size = 256},
+	{.device = "disable-modern=on,num-queues=4", .lacks = VERSION_1, .rings = 4},
+	{.device = "disable-modern=on", .opts = {.poll_only = true}, .lacks = VERSION_1},
+	{.device = "disable-modern=on,indirect_desc=off,event_idx=off", .lacks = VERSION_1 | INDIRECT | EVENTS},
+	{.device = "disable-modern=on,queue-size=8", .lacks = VERSION_1, .size = 8},
+	{.device = "disable-modern=on,queue-size=1024,vectors=0", .lacks = VERSION_1, .size = 1024},
+	{.device = "disable-modern=on,write-cache=off,config-wce=off", .lacks = VERSION_1 | FLUSH},
+	{.device = "disable-modern=on,logical_block_size=4096,physical_block_size=4096", .lacks = VERSION_1},
 	/* clang-format on */
 };
 
@@ -375,7 +384,7 @@ static void check_negotiated(const struct combination *c)
 		ck_assert_uint_eq(d.nr_rings, c->rings);
 	if (c->size != 0)
 		ck_assert_uint_eq(d.ring[0].size, c->size);
-	ck_assert_uint_eq(d.status, 0x0f);
+	ck_assert_uint_eq(d.status, d.features & VERSION_1 ? 0x0f : 0x07);
 	ck_assert_str_eq(info().serial, "QTEST");
 	ck_assert_uint_eq(info().nr_sectors, QEMU_DISK_BYTES / SECTOR_BYTES);
 }
@@ -492,15 +501,21 @@ static void wait_for_reset(unsigned nr)
 	ck_assert_uint_eq(info().nr_resets, nr);
 }
 
+static void write_common(const struct vpci_layout *at, uint64_t off, int bytes, uint16_t val)
+{
+	if (bytes == 1)
+		hw->ops->write8(hw, at->common.bar, at->common.off + off, (uint8_t)val);
+	else
+		hw->ops->write16(hw, at->common.bar, at->common.off + off, val);
+}
+
 static void disable_ring(void)
 {
 	struct vpci_layout at;
 
 	ck_assert_int_eq(vpci_find_layout(hw, &at), 0);
-	hw->ops->write16(hw, at.common.bar,
-		at.common.off + offsetof(struct virtio_pci_common_cfg, queue_select), 0);
-	hw->ops->write16(hw, at.common.bar,
-		at.common.off + offsetof(struct virtio_pci_common_cfg, queue_enable), 0);
+	write_common(&at, offsetof(struct virtio_pci_common_cfg, queue_select), 2, 0);
+	write_common(&at, offsetof(struct virtio_pci_common_cfg, queue_enable), 2, 0);
 }
 
 static void offer_descriptor_that_is_not_there(void)
@@ -526,18 +541,23 @@ static void take_bus_mastering_away(void)
 static const struct {
 	const char *device;
 	void (*break_it)(void);
+	uint32_t timeout_s;
 } breaks[] = {
-	{"num-queues=2", disable_ring},
-	{"num-queues=2,packed=on", disable_ring},
-	{"num-queues=2", offer_descriptor_that_is_not_there},
-	{"num-queues=2", take_bus_mastering_away},
-	{"num-queues=2,packed=on", take_bus_mastering_away},
+	{"num-queues=2", disable_ring, 0},
+	{"num-queues=2,packed=on", disable_ring, 0},
+	{"num-queues=2", offer_descriptor_that_is_not_there, 0},
+	{"num-queues=2", take_bus_mastering_away, 0},
+	{"num-queues=2,packed=on", take_bus_mastering_away, 0},
+	{"num-queues=2,disable-modern=on", take_bus_mastering_away, 0},
+	/* A legacy device can't say that it needs a reset: it falls silent. */
+	{"num-queues=2,disable-modern=on", offer_descriptor_that_is_not_there, 2},
 };
 
 START_TEST(device_that_breaks_is_reset_and_has_lost_nothing) /* ST4, PC11, SP2, trap 11 */
 {
 	hold_requests();
 	machine.device = breaks[_i].device;
+	opts.timeout_s = breaks[_i].timeout_s;
 	open_disk();
 	submit_writes();
 	breaks[_i].break_it();
@@ -588,12 +608,15 @@ static void *reset_again_and_again(void *arg)
 	return NULL;
 }
 
+static const char *const kinds[] = {
+	"num-queues=2", "num-queues=2,packed=on", "num-queues=2,disable-modern=on"};
+
 START_TEST(reset_under_load_loses_nothing)
 {
 	pthread_t resetter;
 	unsigned nr = 0;
 
-	machine.device = _i ? "packed=on,num-queues=2" : "num-queues=2";
+	machine.device = kinds[_i];
 	open_disk();
 	ck_assert_int_eq(pthread_create(&resetter, NULL, reset_again_and_again, &nr), 0);
 	while (info().nr_resets < 12)
@@ -604,28 +627,57 @@ START_TEST(reset_under_load_loses_nothing)
 }
 END_TEST
 
-/* PC8, traps 7 and 9: MSI-X on, a queue enabled, DRIVER_OK, a change to be told. */
-START_TEST(device_that_a_dead_owner_left_is_taken_over)
+/* As if its owner had died after DRIVER_OK: MSI-X on, a ring enabled, a change to be told. */
+static void leave_it_in_use(void)
 {
+	const uint8_t on = 0x80;
 	struct vpci_layout at;
-	uint8_t on = 0x80;
 
-	open_disk();
-	ck_assert_int_eq(vpci_find_layout(hw, &at), 0);
-	close_disk();
 	hw = hw_qtest_open(q);
-	(void)hw->ops->cfg_write(hw, at.msix + 3, &on, 1);
-	for (unsigned status = 1; status < 16; status = status * 2 + 1)
-		hw->ops->write8(hw, at.common.bar,
-			at.common.off + offsetof(struct virtio_pci_common_cfg, device_status),
-			(uint8_t)status);
-	hw->ops->write16(hw, at.common.bar,
-		at.common.off + offsetof(struct virtio_pci_common_cfg, queue_enable), 1);
+	ck_assert_int_eq(vpci_find_layout(hw, &at), 0);
+	(void)hw->ops->cfg_write(hw, at.msix + 3U, &on, 1);
+	if (at.common.bytes != 0) {
+		write_common(&at, offsetof(struct virtio_pci_common_cfg, device_status), 1, 0x0f);
+		write_common(&at, offsetof(struct virtio_pci_common_cfg, queue_enable), 2, 1);
+	} else {
+		hw->ops->write8(hw, 0, VIRTIO_PCI_STATUS, 7);
+		hw->ops->write32(hw, 0, VIRTIO_PCI_QUEUE_PFN, 1);
+	}
 	resize("disk", QEMU_DISK_BYTES);
-	free(hw); /* it died */
+	free(hw);
+}
+
+START_TEST(device_that_a_dead_owner_left_is_taken_over) /* PC8, LG2, traps 7 and 9 */
+{
+	machine.device = kinds[_i];
+	start_qemu();
+	leave_it_in_use();
 	open_disk();
+	ck_assert_uint_eq(info().nr_sectors, QEMU_DISK_BYTES / SECTOR_BYTES);
 	ck_assert(sleeper_is_woken());
 	disk_works(2);
+}
+END_TEST
+
+START_TEST(one_ring_is_reset_and_resized_while_the_others_go_on) /* VQ2, VQ4, PC13 */
+{
+	const struct virtio_config_ops *config;
+	struct virtqueue *vq;
+
+	machine.device = kinds[_i];
+	open_disk();
+	vq = ((struct vblk *)dev)->ring[1].vq;
+	config = vq->vdev->config;
+	ck_assert(virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET));
+	for (uint16_t size = 256; size >= 128; size /= 2) {
+		disk_works(1);
+		ck_assert_int_eq(config->disable_vq_and_reset(vq), 0);
+		ck_assert_int_eq(blk_do(queue[0], BLK_READ, 0, 8, io[0].buf), 0);
+		ck_assert_int_eq(vq_resize(vq, size), 0);
+		ck_assert_int_eq(config->enable_vq_after_reset(vq), 0);
+	}
+	disk_works(2);
+	ck_assert_uint_eq(info().nr_resets, 0);
 }
 END_TEST
 
@@ -637,8 +689,9 @@ static void add_changes(TCase *tc)
 		sizeof(breaks) / sizeof(breaks[0]));
 	tcase_add_test(tc, flush_after_a_reset_says_that_writes_may_be_lost);
 	tcase_add_test(tc, request_that_takes_too_long_is_sent_again);
-	tcase_add_loop_test(tc, reset_under_load_loses_nothing, 0, 2);
-	tcase_add_test(tc, device_that_a_dead_owner_left_is_taken_over);
+	tcase_add_loop_test(tc, reset_under_load_loses_nothing, 0, 3);
+	tcase_add_loop_test(tc, device_that_a_dead_owner_left_is_taken_over, 0, 3);
+	tcase_add_loop_test(tc, one_ring_is_reset_and_resized_while_the_others_go_on, 0, 2);
 }
 
 static int run(void)
