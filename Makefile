@@ -100,6 +100,17 @@ $(O)/libvblk.a: $(LIB_SRC:%.c=$(O)/lib/obj/%.o)
 	$(Q)$(OBJCOPY) --localize-hidden $(O)/lib/libvblk.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(O)/lib/libvblk.o
 
+# fio's engine needs fio's headers, of the very version, configured: no package has them.
+FIO_VERSION = $(if $(FIO_SRC),$(shell cd $(FIO_SRC) && sh ./FIO-VERSION-GEN 2>/dev/null; sed -n "s,^FIO_VERSION = ,,p" FIO-VERSION-FILE))
+fio-engine: $(O)/vblk-fio.so
+$(O)/vblk-fio.so: cmd/fio/vblk.c $(O)/libvblk.a
+	@[ -n "$(FIO_SRC)" ] && [ -e "$(FIO_SRC)/config-host.h" ] || { \
+		echo "make fio-engine: FIO_SRC= is the source of the fio that will run it, where ./configure has run" >&2; exit 1; }
+	$(call say,LINK)
+	$(Q)$(CC) $(BASE) $(CFLAGS) -fPIC -fvisibility=hidden -isystem $(FIO_SRC) -include $(FIO_SRC)/config-host.h \
+		-DVBLK_FIO_VERSION='"$(FIO_VERSION)"' $(CPPFLAGS) $(LDFLAGS) -shared -o $@ $< $(O)/libvblk.a \
+		-Wl,--as-needed $(shell pkg-config --libs $(LIB_NEEDS))
+
 $(O)/tools.a: $(call obj,$(TOOL_SHARED))
 	$(call say,AR)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -134,5 +145,5 @@ unit: units
 clean:
 	rm -rf $(O)
 
-.PHONY: all tools units unit clean deps check-dep
+.PHONY: all fio-engine tools units unit clean deps check-dep
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

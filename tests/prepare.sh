@@ -87,6 +87,13 @@ done
 mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
 install_missing "${wanted[@]}"
 
+# fio's engine is built with fio's headers, which are in its source only.
+case " $* " in
+*" mount "* | *" check "*)
+	tests/lib/fio-source >/dev/null || echo "prepare.sh: no source of fio: the test of its engine will be skipped" >&2
+	;;
+esac
+
 # The guest's kernel comes from apt too, which has to know it.
 case " $* " in
 *" guest "* | *" bench "* | *" check "*)

@@ -1,6 +1,6 @@
 # What the README names: check and its parts, demo, bench, install.
 
-C_FILES := $(wildcard cmd/*.[ch] driver/*.[ch] fusefs/*.[ch] include/*.h include/*/*.h tests/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard cmd/*.[ch] cmd/*/*.c driver/*.[ch] fusefs/*.[ch] include/*.h include/*/*.h tests/*.[ch] tests/*/*.[ch])
 SH_FILES = $(shell grep -lE '^\#!.*(bash|/sh)' -r tests .ci --include='*' 2>/dev/null)
 MAN_PAGES := $(wildcard man/*.[0-9])
 
@@ -27,6 +27,7 @@ check-fsck: all tools
 # The driver as a library, installed, and programs built on it.
 check-lib: all
 	tests/lib/check.sh $(O)
+	tests/lib/fio.sh $(O)
 # The programs without a mount, then with one.
 check-fuse: all tools
 	tests/make.sh $(O)
