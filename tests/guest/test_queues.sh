@@ -12,6 +12,7 @@
 # disk: 256M,logical_block_size=512,physical_block_size=4096,indirect_desc=off
 # disk: 256M,event_idx=off,discard=off,write-zeroes=off,disable-legacy=on
 # disk: 256M,event_idx=off,indirect_desc=off,num-queues=2,queue-size=8
+# disk: 256M,num-queues=2,disable-modern=on,serial=legacy
 # shellcheck disable=SC2086 # inside sets MNT and PCI: no blanks in them
 at() { # N: the address of the Nth disk
 	printf '0000:00:%02x.0' $((4 + $1))
@@ -80,6 +81,25 @@ test_no_event_index_no_discard_modern_only() {
 
 test_two_small_queues_without_indirect_or_event_index() {
 	exercise "$(at 11)"
+}
+
+test_a_legacy_disk() {
+	local disk
+	disk=$(at 12)
+	vblkctl list --json | jq -e --arg a "$disk" '.[] | select(.address == $a)' || fail "list does not have it"
+	RINGS=2 exercise "$disk" -o spin_us=0
+	vblkctl bind "$disk"
+	mount -t fuse.vblkfs -o spin_us=0 "$disk" $MNT
+	[ "$(vblkctl info --json $MNT | jq -r '.transport, .serial' | paste -sd ' ')" = "virtio-pci, legacy legacy" ] ||
+		fail "$(vblkctl info $MNT)"
+	vblkctl reset $MNT
+	vblkctl cache $MNT writethrough
+	cp -a /run/tree $MNT/again
+	vblkctl sync $MNT
+	same_tree /run/tree $MNT/again
+	[ "$(stat_number $MNT interrupts)" -gt 0 ] || fail "no interrupts"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
+	umount $MNT
 }
 
 test_polling_only() {
