@@ -90,7 +90,7 @@ $(O)/libvblk.so.$(VERSION): $(LIB_SRC:%.c=$(O)/lib/obj/%.o) driver/libvblk.map
 	$(call say,LINK)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -pthread -o $@ $(filter %.o,$^) \
 		-Wl,-soname,libvblk.so.$(SOVERSION) -Wl,--version-script=driver/libvblk.map \
-		-Wl,-z,defs -Wl,--as-needed $(shell pkg-config --libs $(LIB_NEEDS))
+		-Wl,-z,defs,-z,nodelete -Wl,--as-needed $(shell pkg-config --libs $(LIB_NEEDS))
 $(O)/libvblk.so: $(O)/libvblk.so.$(VERSION)
 	$(Q)ln -sf libvblk.so.$(VERSION) $(O)/libvblk.so.$(SOVERSION)
 	$(Q)ln -sf libvblk.so.$(SOVERSION) $@
@@ -108,7 +108,7 @@ $(O)/vblk-fio.so: cmd/fio/vblk.c $(O)/libvblk.a
 		echo "make fio-engine: FIO_SRC= is the source of the fio that will run it, where ./configure has run" >&2; exit 1; }
 	$(call say,LINK)
 	$(Q)$(CC) $(BASE) $(CFLAGS) -fPIC -fvisibility=hidden -isystem $(FIO_SRC) -include $(FIO_SRC)/config-host.h \
-		-DVBLK_FIO_VERSION='"$(FIO_VERSION)"' $(CPPFLAGS) $(LDFLAGS) -shared -o $@ $< $(O)/libvblk.a \
+		-DVBLK_FIO_VERSION='"$(FIO_VERSION)"' $(CPPFLAGS) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $< $(O)/libvblk.a \
 		-Wl,--as-needed $(shell pkg-config --libs $(LIB_NEEDS))
 
 $(O)/tools.a: $(call obj,$(TOOL_SHARED))

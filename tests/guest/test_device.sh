@@ -31,6 +31,23 @@ test_info_is_the_same_mounted_or_not() {
 	umount $MNT
 }
 
+# By the library alone: two threads on two rings, and what was written is read.
+test_the_bare_device_is_benched_with_its_data_verified() {
+	local figures
+	vblkctl bind $DISK
+	vblkctl bench --rw=randwrite --ios=2000 --queues=2 --iodepth=16 --destroy-data --force --verify serial=device
+	vblkctl bench --rw=write --span=4M --ios=1024 --iodepth=8 --destroy-data --force --verify $DISK
+	figures=$(vblkctl bench --json --rw=randread --span=4M --ios=1000 --queues=2 --iodepth=8 --verify $DISK |
+		jq -c '[.transport, .rings, .ios, .errors, .interrupts + .kicks > 0]')
+	[[ $figures = '["virtio-pci'*'",2,1000,0,true]' ]] || fail "$figures"
+	fresh_mount
+	! vblkctl bench --ios=1 $DISK 2>/run/err || fail "a mounted disk is benched"
+	grep -q 'in use' /run/err || fail "$(cat /run/err)"
+	umount $MNT
+	! vblkctl bench --rw=write --ios=1 --destroy-data $DISK 2>/run/err || fail "a filesystem is overwritten"
+	grep -q 'a vblkfs filesystem' /run/err || fail "$(cat /run/err)"
+}
+
 # Requests go on all the while; in the end all is as it was written.
 test_reset_and_cache_mode_under_load() {
 	local n=0 flushes
