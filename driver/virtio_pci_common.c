@@ -97,11 +97,9 @@ int vpci_reset(struct virtio_device *vdev)
 	return 0;
 }
 
-uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
+uint64_t vpci_get_field(
+	struct virtio_pci *vpci, const struct vpci_region *r, uint32_t off, unsigned bytes)
 {
-	struct virtio_pci *vpci = to_vpci(vdev);
-	const struct vpci_region *r = &vpci->at.device;
-
 	switch (bytes) {
 	case 1:
 		return vpci_read8(vpci, r, off);
@@ -114,11 +112,9 @@ uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
 	}
 }
 
-void vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
+void vpci_set_field(struct virtio_pci *vpci, const struct vpci_region *r, uint32_t off,
+	unsigned bytes, uint64_t val)
 {
-	struct virtio_pci *vpci = to_vpci(vdev);
-	const struct vpci_region *r = &vpci->at.device;
-
 	switch (bytes) {
 	case 1:
 		vpci_write8(vpci, r, off, (uint8_t)val);
@@ -306,16 +302,28 @@ int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 	return 0;
 }
 
+/* The byte of MSI-X's control word that has the enable bit; 0: there is no MSI-X. */
+static int read_msix_control(struct hw *hw, uint32_t at, uint8_t *control)
+{
+	*control = 0;
+	return at == 0 ? 0 : hw->ops->cfg_read(hw, at + PCI_MSIX_CONTROL + 1, control, 1);
+}
+
+bool vpci_msix_is_on(struct virtio_pci *vpci)
+{
+	uint8_t control;
+
+	return read_msix_control(vpci->vdev.hw, vpci->at.msix, &control) == 0 &&
+	       (control & PCI_MSIX_ENABLE) != 0;
+}
+
 /* A former owner may have left MSI-X on; then the line of INTx stays silent. Only the byte with the
  * enable bit is written. */
 static int disable_msix(struct hw *hw, uint32_t at)
 {
 	uint8_t control;
-	int err;
+	int err = read_msix_control(hw, at, &control);
 
-	if (at == 0)
-		return 0;
-	err = hw->ops->cfg_read(hw, at + PCI_MSIX_CONTROL + 1, &control, 1);
 	if (err < 0 || !(control & PCI_MSIX_ENABLE))
 		return err;
 	control &= (uint8_t)~PCI_MSIX_ENABLE;

@@ -47,13 +47,19 @@ void vpci_write8(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t 
 void vpci_write16(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off, uint16_t val);
 void vpci_write32(struct virtio_pci *vpci, const struct vpci_region *r, uint64_t off, uint32_t val);
 
+/* A field of the device's configuration, which is in R, as struct virtio_config_ops has it. */
+uint64_t vpci_get_field(
+	struct virtio_pci *vpci, const struct vpci_region *r, uint32_t off, unsigned bytes);
+void vpci_set_field(struct virtio_pci *vpci, const struct vpci_region *r, uint32_t off,
+	unsigned bytes, uint64_t val);
+
+bool vpci_msix_is_on(struct virtio_pci *vpci);
+
 /* Make what there is of R accessible, but no more than MAX bytes. */
 int vpci_map_region(struct virtio_pci *vpci, struct vpci_region *r, uint64_t max);
 
 /* For the versions' tables of virtio_config_ops. */
 int vpci_reset(struct virtio_device *vdev);
-uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned bytes);
-void vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
 int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 	const struct virtqueue_info *info, struct virtqueue **out);
 void vpci_del_vqs(struct virtio_device *vdev);

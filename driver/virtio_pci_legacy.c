@@ -8,7 +8,8 @@
  *     of its first page is all that the device is told. Only a reset ends it.
  *  2. There is no FEATURES_OK, and no feature past the 32nd: without VERSION_1 the bus asks for none,
  *     and the rings are laid out as in 1.
- *  3. There is no generation either: `torn` stands in, and changes when two looks at a field of
+ *  3. The configuration is looked for anew at each access: MSI-X moves it.
+ *  4. There is no generation either: `torn` stands in, and changes when two looks at a field of
  *     several registers did not agree (2.5.4). */
 #include <errno.h>
 #include <string.h>
@@ -51,13 +52,31 @@ static uint32_t legacy_generation(struct virtio_device *vdev)
 	return atomic_load(&to_vpci(vdev)->torn);
 }
 
+/* Two vectors stand before it while MSI-X is on. */
+static struct vpci_region find_config(struct virtio_pci *vpci)
+{
+	struct vpci_region r = vpci->at.device;
+
+	r.off = VIRTIO_PCI_CONFIG_OFF(vpci_msix_is_on(vpci));
+	return r;
+}
+
 static uint64_t legacy_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
 {
-	uint64_t val = vpci_get(vdev, off, bytes);
+	struct virtio_pci *vpci = to_vpci(vdev);
+	struct vpci_region r = find_config(vpci);
+	uint64_t val = vpci_get_field(vpci, &r, off, bytes);
 
-	if (bytes > 4 && vpci_get(vdev, off, bytes) != val)
-		atomic_fetch_add(&to_vpci(vdev)->torn, 1);
+	if (bytes > 4 && vpci_get_field(vpci, &r, off, bytes) != val)
+		atomic_fetch_add(&vpci->torn, 1);
 	return val;
+}
+
+static void legacy_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
+{
+	struct vpci_region r = find_config(to_vpci(vdev));
+
+	vpci_set_field(to_vpci(vdev), &r, off, bytes, val);
 }
 
 static void legacy_notify(struct virtqueue *vq)
@@ -140,10 +159,11 @@ static int restart_vq(struct virtio_pci *vpci, struct virtqueue *vq)
 static unsigned legacy_regions(
 	struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX])
 {
-	const struct vpci_layout *at = &to_vpci(vdev)->at;
+	const struct vpci_region *common = &to_vpci(vdev)->at.common;
+	const struct vpci_region device = find_config(to_vpci(vdev));
 
-	out[0] = (struct virtio_region){"legacy", at->common.bar, at->common.off, at->common.bytes};
-	out[1] = (struct virtio_region){"device", at->device.bar, at->device.off, at->device.bytes};
+	out[0] = (struct virtio_region){"legacy", common->bar, common->off, device.off};
+	out[1] = (struct virtio_region){"device", device.bar, device.off, device.bytes};
 	return 2;
 }
 
@@ -156,7 +176,7 @@ static const struct virtio_config_ops vpci_legacy_config_ops = {
 	.finalize_features = legacy_finalize_features,
 	.generation = legacy_generation,
 	.get = legacy_get,
-	.set = vpci_set,
+	.set = legacy_set,
 	.find_vqs = vpci_find_vqs,
 	.del_vqs = vpci_del_vqs,
 	.notify = legacy_notify,
@@ -177,7 +197,7 @@ static int check_bar(struct virtio_pci *vpci)
 		return virtio_fail(&vpci->vdev, -EOPNOTSUPP,
 			"a legacy device can't be driven on a big-endian machine (QEMU: "
 			"disable-modern=off)");
-	if (bar->bytes < REGISTERS_BYTES + CONFIG_MIN)
+	if (bar->bytes < VIRTIO_PCI_CONFIG_OFF(vpci->at.msix != 0) + CONFIG_MIN)
 		return virtio_fail(&vpci->vdev, -EPROTO,
 			"its I/O BAR has %llu bytes, too few for the registers of a legacy device",
 			(unsigned long long)bar->bytes);
@@ -186,20 +206,19 @@ static int check_bar(struct virtio_pci *vpci)
 
 int virtio_pci_legacy_probe(struct virtio_pci *vpci)
 {
+	struct vpci_region all = {.bytes = vpci->vdev.hw->bar[0].bytes};
 	struct vpci_layout *at = &vpci->at;
 	int err = check_bar(vpci);
 
+	if (err == 0)
+		err = vpci_map_region(vpci, &all, VIRTIO_PCI_CONFIG_OFF(true) + CONFIG_MAX);
 	if (err < 0)
 		return err;
 	at->common = (struct vpci_region){.bytes = REGISTERS_BYTES};
 	at->isr = (struct vpci_region){.off = VIRTIO_PCI_ISR, .bytes = 1};
+	/* So much of it is there with MSI-X, too. */
 	at->device = (struct vpci_region){
-		.off = REGISTERS_BYTES, .bytes = vpci->vdev.hw->bar[0].bytes - REGISTERS_BYTES};
-	err = vpci_map_region(vpci, &at->common, REGISTERS_BYTES);
-	if (err == 0)
-		err = vpci_map_region(vpci, &at->device, CONFIG_MAX);
-	if (err < 0)
-		return err;
+		.off = REGISTERS_BYTES, .bytes = all.bytes - VIRTIO_PCI_CONFIG_OFF(at->msix != 0)};
 	vpci->vdev.config = &vpci_legacy_config_ops;
 	vpci->setup_vq = setup_vq;
 	vpci->restart_vq = restart_vq;

@@ -830,6 +830,23 @@ START_TEST(legacy_bar_too_short_for_a_capacity_is_refused) /* LG1 */
 }
 END_TEST
 
+/* LG2. Whoever turned it on; with the capability there is room for the vectors in the BAR. */
+START_TEST(legacy_configuration_moves_while_msix_is_on)
+{
+	r.cfg.msix_left_on = true;
+	plug();
+	ck_assert_uint_eq(r.vdev->config_bytes, 128 - 24);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_uint_eq(r.vdev->config->get(r.vdev, 0, 8), r.cfg.blk.capacity);
+		r.vdev->config->set(
+			r.vdev, offsetof(struct virtio_blk_config, writeback), 1, i % 2 == 0);
+		ck_assert_uint_eq(model_config(r.m)->blk.writeback, i % 2 == 0);
+		model_config_space(r.m)[0x43] ^= 0x80;
+	}
+	io_works();
+}
+END_TEST
+
 START_TEST(legacy_device_without_any_one_feature_is_served) /* FE1, LG5 */
 {
 	r.cfg.features[0] |= BIT(VIRTIO_F_ANY_LAYOUT);
@@ -1052,6 +1069,7 @@ static void add_legacy(TCase *tc)
 	tcase_add_test(tc, legacy_status_has_no_features_ok);
 	tcase_add_loop_test(tc, legacy_device_is_one_by_its_id_and_its_io_bar, 0, 3);
 	tcase_add_loop_test(tc, legacy_bar_too_short_for_a_capacity_is_refused, 0, 7);
+	tcase_add_test(tc, legacy_configuration_moves_while_msix_is_on);
 	tcase_add_loop_test(tc, legacy_device_without_any_one_feature_is_served, 0, 32);
 	tcase_add_test(tc, legacy_features_are_32_and_the_unknown_are_left_alone);
 	tcase_add_loop_test(tc, legacy_queue_has_the_size_that_the_device_gives, 0, 14);
