@@ -18,16 +18,17 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "../driver/dma.h"
 #include "bind.h"
+#include "dma.h"
 #include "holders.h"
 #include "signature.h"
 #include "sysfs.h"
+#include "vfio_group.h"
+#include "virtio.h"
 
-#define DRIVERS    "/sys/bus/pci/drivers"
-#define DEVICES    "/sys/bus/pci/devices"
-#define UIO_DRIVER "uio_pci_generic"
-#define HUGEPAGES  "/sys/kernel/mm/hugepages/hugepages-2048kB"
+#define DRIVERS   "/sys/bus/pci/drivers"
+#define DEVICES   "/sys/bus/pci/devices"
+#define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
 struct message {
 	char *text;
@@ -67,9 +68,9 @@ static int lock_binding(const struct message *m)
 	return fd;
 }
 
-static int run_modprobe(void)
+static int run_modprobe(const char *module)
 {
-	char *argv[] = {"modprobe", "-q", UIO_DRIVER, NULL};
+	char *argv[] = {"modprobe", "-q", (char *)module, NULL};
 	char *envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	pid_t pid;
 	int status, err;
@@ -83,16 +84,19 @@ static int run_modprobe(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENOENT;
 }
 
-static int load_module(struct bind_report *report, const struct message *m)
+static int load_module(const char *driver, struct bind_report *report, const struct message *m)
 {
-	if (access(DRIVERS "/" UIO_DRIVER, F_OK) == 0)
+	char path[64];
+
+	snprintf(path, sizeof(path), DRIVERS "/%s", driver);
+	if (access(path, F_OK) == 0)
 		return 0;
-	(void)run_modprobe();
-	if (access(DRIVERS "/" UIO_DRIVER, F_OK) < 0)
+	(void)run_modprobe(driver);
+	if (access(path, F_OK) < 0)
 		return fail(m, -ENOENT,
 			"the kernel has no driver %s, and 'modprobe %s' did not load it; install "
 			"the kernel's modules",
-			UIO_DRIVER, UIO_DRIVER);
+			driver, driver);
 	report->module_loaded = true;
 	return 0;
 }
@@ -180,7 +184,7 @@ static int give_back(const char *address, const char *driver)
 	return sysfs_write(address, "/sys/bus/pci/drivers_probe");
 }
 
-static int switch_driver(struct pci_disk *d, const struct message *m)
+static int switch_driver(struct pci_disk *d, const char *driver, const struct message *m)
 {
 	int err;
 
@@ -190,25 +194,83 @@ static int switch_driver(struct pci_disk *d, const struct message *m)
 			return fail(m, err, "%s: %s did not let go of it: %s", d->address,
 				d->driver, strerror(-err));
 	}
-	err = bind_to(d->address, UIO_DRIVER);
+	err = bind_to(d->address, driver);
 	if (err == 0)
 		return 0;
 	if (give_back(d->address, d->driver) < 0)
 		return fail(m, err, "%s: %s refused it (%s), and %s did not take it back",
-			d->address, UIO_DRIVER, strerror(-err), d->driver);
-	return fail(m, err, "%s: %s refused it: %s; it is with %s again", d->address, UIO_DRIVER,
+			d->address, driver, strerror(-err), d->driver);
+	return fail(m, err, "%s: %s refused it: %s; it is with %s again", d->address, driver,
 		strerror(-err), d->driver);
 }
 
-static int bind_locked(
-	struct pci_disk *d, bool force, struct bind_report *report, const struct message *m)
+/* --- which driver --- */
+
+static bool is_vfio(const char *driver)
+{
+	return strcmp(driver, HW_DRIVER_VFIO) == 0;
+}
+
+bool bind_knows_driver(const char *name)
+{
+	return strcmp(name, HW_DRIVER_UIO) == 0 || is_vfio(name);
+}
+
+/* Has the kernel's driver, which takes the feature where it is offered, agreed with the disk to go
+ * by the IOMMU? A disk that is with no driver may. */
+static bool goes_by_iommu(const struct pci_disk *d)
+{
+	char virtio[32], features[80];
+
+	if (sysfs_child(virtio, sizeof(virtio), "virtio", DEVICES "/%s", d->address) < 0 ||
+		sysfs_read(features, sizeof(features), DEVICES "/%s/%s/features", d->address,
+			virtio) < 0)
+		return d->driver[0] == '\0';
+	return strlen(features) > VIRTIO_F_ACCESS_PLATFORM &&
+	       features[VIRTIO_F_ACCESS_PLATFORM] == '1';
+}
+
+/* What UIO can't serve: it programs no IOMMU. */
+static bool needs_vfio(const struct pci_disk *d)
+{
+	char type[32];
+
+	return d->driver[0] != '\0' && goes_by_iommu(d) &&
+	       sysfs_read(type, sizeof(type), DEVICES "/%s/iommu_group/type", d->address) == 0 &&
+	       strcmp(type, "identity") != 0;
+}
+
+static int check_vfio(const struct pci_disk *d, const struct message *m)
+{
+	const struct hw_reason why = {.address = d->address, .text = m->text, .bytes = m->bytes};
+	int err = vfio_group_check(&why);
+
+	if (err < 0 || goes_by_iommu(d))
+		return err;
+	return fail(m, -EOPNOTSUPP,
+		"%s: it goes past the IOMMU (no ACCESS_PLATFORM; QEMU: iommu_platform=on); use "
+		"--driver " HW_DRIVER_UIO,
+		d->address);
+}
+
+static int prepare(const struct pci_disk *d, const char *driver, struct bind_report *report,
+	const struct message *m)
+{
+	int err = is_vfio(driver) ? check_vfio(d, m) : 0;
+
+	if (err == 0)
+		err = load_module(driver, report, m);
+	if (err == 0 && !is_vfio(driver))
+		err = reserve_hugepages(report, m);
+	return err;
+}
+
+static int bind_locked(struct pci_disk *d, const char *driver, bool force,
+	struct bind_report *report, const struct message *m)
 {
 	int guard, err;
 
-	err = load_module(report, m);
-	if (err < 0)
-		return err;
-	err = reserve_hugepages(report, m);
+	err = prepare(d, driver, report, m);
 	if (err < 0)
 		return err;
 	err = check_free(d, force, &guard, m);
@@ -218,7 +280,7 @@ static int bind_locked(
 	if (err < 0)
 		fail(m, err, "%s: cannot record its driver: %s", RUN_DIR, strerror(-err));
 	else
-		err = switch_driver(d, m);
+		err = switch_driver(d, driver, m);
 	if (err < 0)
 		pci_disk_record_remove(d);
 	if (guard >= 0)
@@ -226,8 +288,19 @@ static int bind_locked(
 	return err;
 }
 
-int bind_disk(
-	struct pci_disk *d, bool force, struct bind_report *report, char *err, size_t err_bytes)
+/* DRIVER NULL: any will do. */
+static int already_bound(
+	const struct pci_disk *d, const char *driver, bool *already, const struct message *m)
+{
+	*already = pci_disk_is_ours(d);
+	if (!*already || driver == NULL || strcmp(driver, d->driver) == 0)
+		return 0;
+	return fail(m, -EBUSY, "%s is bound to %s; run first: vblkctl unbind %s", d->address,
+		d->driver, d->address);
+}
+
+int bind_disk(struct pci_disk *d, const char *driver, bool force, struct bind_report *report,
+	char *err, size_t err_bytes)
 {
 	const struct message m = {err, err_bytes};
 	char again[16];
@@ -239,10 +312,12 @@ int bind_disk(
 		return lock;
 	snprintf(again, sizeof(again), "%s", d->address);
 	code = pci_disk_find(again, d, err, err_bytes); /* as it is under the lock */
-	if (code == 0 && pci_disk_is_ours(d))
-		report->already = true;
-	else if (code == 0)
-		code = bind_locked(d, force, report, &m);
+	if (code == 0)
+		code = already_bound(d, driver, &report->already, &m);
+	if (code == 0 && driver == NULL)
+		driver = needs_vfio(d) ? HW_DRIVER_VFIO : HW_DRIVER_UIO;
+	if (code == 0 && !report->already)
+		code = bind_locked(d, driver, force, report, &m);
 	if (code == 0 && !report->already)
 		code = pci_disk_find(again, d, err, err_bytes);
 	close(lock);
@@ -271,9 +346,9 @@ static int unbind_locked(struct pci_disk *d, const struct message *m)
 
 	if (holders_of_disk(d, users, sizeof(users)) > 0)
 		return fail(m, -EBUSY, "%s is in use: %s; unmount it first", d->address, users);
-	err = sysfs_write(d->address, DRIVERS "/" UIO_DRIVER "/unbind");
+	err = sysfs_write(d->address, DRIVERS "/%s/unbind", d->driver);
 	if (err < 0)
-		return fail(m, err, "%s: %s did not let go of it: %s", d->address, UIO_DRIVER,
+		return fail(m, err, "%s: %s did not let go of it: %s", d->address, d->driver,
 			strerror(-err));
 	err = give_back(d->address, d->old_driver);
 	if (err < 0)

@@ -1,4 +1,4 @@
-/* bind.h - hand a virtio disk to uio_pci_generic, and give it back. */
+/* bind.h - hand a virtio disk to a driver for user space, and give it back. */
 #ifndef VBLKFS_BIND_H
 #define VBLKFS_BIND_H
 #include <stdbool.h>
@@ -12,10 +12,12 @@ struct bind_report {
 	bool module_loaded;          /* by this call */
 };
 
-/* Refuses with -EBUSY a disk that is in use, and unless FORCE one that carries a known signature.
- * On failure ERR has one line, and the disk is with the driver that it had. */
-int bind_disk(
-	struct pci_disk *d, bool force, struct bind_report *report, char *err, size_t err_bytes);
+/* DRIVER: uio_pci_generic or vfio-pci; NULL: what suits the disk. Refuses with -EBUSY a disk that is
+ * in use, and unless FORCE one that carries a known signature. On failure ERR has one line, and the
+ * disk is with the driver that it had. */
+int bind_disk(struct pci_disk *d, const char *driver, bool force, struct bind_report *report,
+	char *err, size_t err_bytes);
+bool bind_knows_driver(const char *name);
 
 /* Back to the driver that bind recorded, else to the one that claims it. Refuses -EBUSY while in
  * use. */

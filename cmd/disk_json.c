@@ -193,7 +193,10 @@ struct json_object *disk_json_info(struct blockdev *dev)
 		return o;
 	}
 	add_string(o, "transport", d->transport);
+	json_object_object_add(
+		o, "driver", d->driver == NULL ? NULL : json_object_new_string(d->driver));
 	add_bool(o, "interrupt", d->has_irq);
+	add_u64(o, "vectors", d->nr_vectors);
 	add_u64(o, "status", d->status);
 	json_object_object_add(o, "status_names", status_json(d->status));
 	json_object_object_add(o, "features", features_json(d));

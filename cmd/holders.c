@@ -18,7 +18,8 @@
 #include "pci_disk.h"
 #include "sysfs.h"
 
-struct part { /* the disk itself, or one of its partitions; or a uio device */
+struct part { /* the disk itself, or one of its partitions; or the file of a user-space
+		   driver */
 	char name[64];
 	mode_t type; /* S_IFBLK or S_IFCHR */
 	dev_t dev;
@@ -214,17 +215,18 @@ int holders_of(const char *block, char *out, size_t bytes)
 	return found;
 }
 
-static int holders_of_uio(const char *uio, char *out, size_t bytes)
+/* Of /dev/uio0, /dev/vfio/7 and their like. */
+static int holders_of_node(const char *node, char *out, size_t bytes)
 {
-	struct part p = {.type = S_IFCHR};
-	char line[32];
-	unsigned major, minor;
-	int err = sysfs_read(line, sizeof(line), "/sys/class/uio/%s/dev", uio);
+	struct part p;
+	struct stat st;
+	char path[64];
 
-	if (err < 0 || sscanf(line, "%u:%u", &major, &minor) != 2)
-		return err < 0 ? err : -EIO;
-	snprintf(p.name, sizeof(p.name), "%s", uio);
-	p.dev = makedev(major, minor);
+	snprintf(path, sizeof(path), "/dev/%s", node);
+	if (stat(path, &st) < 0)
+		return -errno;
+	p = (struct part){.type = S_IFCHR, .dev = st.st_rdev};
+	snprintf(p.name, sizeof(p.name), "%s", node);
 	return opened(&p, 1, out, bytes);
 }
 
@@ -233,7 +235,7 @@ int holders_of_disk(const struct pci_disk *d, char *out, size_t bytes)
 	out[0] = '\0';
 	if (d->block[0] != '\0')
 		return holders_of(d->block, out, bytes);
-	return d->uio[0] != '\0' ? holders_of_uio(d->uio, out, bytes) : 0;
+	return d->node[0] != '\0' ? holders_of_node(d->node, out, bytes) : 0;
 }
 
 int holders_lock(const char *block)

@@ -9,7 +9,7 @@ struct pci_disk;
  * (fsck)". Partitions count. 1: in use, 0: not, or a negative errno. */
 int holders_of(const char *block, char *out, size_t bytes);
 
-/* Likewise of a disk on PCI, whoever drives it. Its uio device is never opened here: closing it again
+/* Likewise of a disk on PCI, whoever drives it. Its file in /dev is never opened here: closing uio0 again
  * would take bus mastering from whoever does. */
 int holders_of_disk(const struct pci_disk *d, char *out, size_t bytes);
 

@@ -4,51 +4,53 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "bind.h"
 #include "vblkctl.h"
 
 #define OWN_OPTIONS (-1) /* for max_args: the verb gets its whole command line */
+enum { TAKES_FORCE = 1, TAKES_WATCH = 2, TAKES_FLUSH = 4, TAKES_DRIVER = 8 };
 
 static const struct verb {
 	const char *name;
 	int (*run)(const struct verb_args *a);
 	int min_args, max_args;
-	bool takes_force, takes_watch, takes_flush;
+	unsigned takes; /* of the options that not every verb has */
 	const char *synopsis;
 	const char *what;
 } verbs[] = {
-	{"list", verb_list, 0, 0, false, false, false, "list [--json]",
+	{"list", verb_list, 0, 0, 0, "list [--json]",
 		"the virtio disks, their drivers, and who uses them"},
-	{"bind", verb_bind, 1, 1, true, false, false, "bind [--force] [--json] ADDRESS",
-		"give a disk to uio_pci_generic, for vblkfs to drive"},
-	{"unbind", verb_unbind, 1, 1, false, false, false, "unbind [--json] ADDRESS",
+	{"bind", verb_bind, 1, 1, TAKES_FORCE | TAKES_DRIVER,
+		"bind [--driver uio_pci_generic | vfio-pci] [--force] [--json] ADDRESS",
+		"give a disk to user space, for vblkfs to drive"},
+	{"unbind", verb_unbind, 1, 1, 0, "unbind [--json] ADDRESS",
 		"give it back to the kernel's driver"},
-	{"stat", verb_stat, 0, 1, false, true, false,
+	{"stat", verb_stat, 0, 1, TAKES_WATCH,
 		"stat [--json] [--watch[=SECONDS]] [--count=N] [ADDRESS | DIRECTORY]",
 		"live figures of one mount, or of all"},
-	{"info", verb_info, 1, 1, false, false, false, "info [--json] ADDRESS | SOURCE | DIRECTORY",
+	{"info", verb_info, 1, 1, 0, "info [--json] ADDRESS | SOURCE | DIRECTORY",
 		"what a disk is and can: features, limits, rings"},
-	{"trim", verb_trim, 1, 1, false, false, false, "trim [--json] ADDRESS | DIRECTORY",
+	{"trim", verb_trim, 1, 1, 0, "trim [--json] ADDRESS | DIRECTORY",
 		"let a mount's disk know which of its blocks are free"},
-	{"dump", verb_dump, 1, 4, false, false, false, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
+	{"dump", verb_dump, 1, 4, 0, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
-	{"bench", verb_bench, 0, OWN_OPTIONS, false, false, false,
+	{"bench", verb_bench, 0, OWN_OPTIONS, 0,
 		"bench [--rw=PATTERN] [--bs=BYTES] [--iodepth=N] [--queues=N]\n"
 		"                     [--runtime=SECONDS] [--ios=N] [--span=BYTES] [--verify]\n"
 		"                     [--destroy-data] [--force] [--poll] [--spin=MICROSECONDS]\n"
 		"                     [--rings=N] [--ring-size=N] [--json] SOURCE",
 		"how fast a disk is, and how long requests take"},
-	{"sync", verb_sync, 1, 1, false, false, false, "sync [--json] ADDRESS | DIRECTORY",
+	{"sync", verb_sync, 1, 1, 0, "sync [--json] ADDRESS | DIRECTORY",
 		"make all that was written to a mount durable"},
-	{"freeze", verb_freeze, 1, 1, false, false, false, "freeze [--json] ADDRESS | DIRECTORY",
+	{"freeze", verb_freeze, 1, 1, 0, "freeze [--json] ADDRESS | DIRECTORY",
 		"let nothing be written until the thaw, for a copy of the disk"},
-	{"thaw", verb_thaw, 1, 1, false, false, false, "thaw [--json] ADDRESS | DIRECTORY",
-		"end a freeze"},
-	{"cache", verb_cache, 1, 2, false, false, false,
+	{"thaw", verb_thaw, 1, 1, 0, "thaw [--json] ADDRESS | DIRECTORY", "end a freeze"},
+	{"cache", verb_cache, 1, 2, 0,
 		"cache [--json] ADDRESS | DIRECTORY [writeback | writethrough]",
 		"whether a mount's disk caches writes, and change that"},
-	{"reset", verb_reset, 1, 1, false, false, false, "reset [--json] ADDRESS | DIRECTORY",
+	{"reset", verb_reset, 1, 1, 0, "reset [--json] ADDRESS | DIRECTORY",
 		"reset a mount's device, and go on with it"},
-	{"shutdown", verb_shutdown, 1, 1, false, false, true,
+	{"shutdown", verb_shutdown, 1, 1, TAKES_FLUSH,
 		"shutdown [--flush | --no-flush] [--json] ADDRESS | DIRECTORY",
 		"go dead as in a power cut; for tests"},
 };
@@ -132,16 +134,23 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 		return help() + 1;
 	case 'f':
 		a->force = true;
-		return verb->takes_force ? 0
-					 : bad_usage("no --force for this verb", verb->name) + 1;
+		return verb->takes & TAKES_FORCE
+			       ? 0
+			       : bad_usage("no --force for this verb", verb->name) + 1;
+	case 'd':
+		a->driver = optarg;
+		if (!(verb->takes & TAKES_DRIVER))
+			return bad_usage("no --driver for this verb", verb->name) + 1;
+		return bind_knows_driver(optarg) ? 0 : bad_usage("no such driver", optarg) + 1;
 	case 'F':
 	case 'N':
 		a->flush = c == 'F';
-		return verb->takes_flush ? 0
-					 : bad_usage("no --flush for this verb", verb->name) + 1;
+		return verb->takes & TAKES_FLUSH
+			       ? 0
+			       : bad_usage("no --flush for this verb", verb->name) + 1;
 	case 'w':
 	case 'n':
-		if (!verb->takes_watch)
+		if (!(verb->takes & TAKES_WATCH))
 			return bad_usage("no --watch for this verb", verb->name) + 1;
 		if (optarg != NULL && !parse_real(optarg, 86400, &n))
 			return bad_usage("not a number from 0 to 86400", optarg) + 1;
@@ -160,7 +169,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
 		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
 		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
-		{"flush", no_argument, NULL, 'F'}, {"no-flush", no_argument, NULL, 'N'}, {0}};
+		{"driver", required_argument, NULL, 'd'}, {"flush", no_argument, NULL, 'F'},
+		{"no-flush", no_argument, NULL, 'N'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 

@@ -14,9 +14,10 @@ struct verb_args {
 	bool json;
 	bool force;
 	bool flush;
-	double watch_s; /* 0: once */
-	unsigned count; /* of intervals; 0: until interrupted */
-	int argc;       /* what is left: addresses, mount points */
+	const char *driver; /* NULL: any */
+	double watch_s;     /* 0: once */
+	unsigned count;     /* of intervals; 0: until interrupted */
+	int argc;           /* what is left: addresses, mount points */
 	char **argv;
 };
 

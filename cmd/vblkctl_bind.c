@@ -24,7 +24,7 @@ static struct json_object *disk_json(const struct pci_disk *d)
 	json_object_object_add(o, "subsystem_id", json_object_new_string(id));
 	json_object_object_add(o, "revision", json_object_new_int(d->revision));
 	json_object_object_add(o, "driver", text_or_null(d->driver));
-	json_object_object_add(o, "device", text_or_null(d->block[0] != '\0' ? d->block : d->uio));
+	json_object_object_add(o, "device", text_or_null(d->block[0] != '\0' ? d->block : d->node));
 	json_object_object_add(o, "bytes", d->bytes == 0 ? NULL : json_object_new_uint64(d->bytes));
 	json_object_object_add(o, "serial", text_or_null(d->serial));
 	(void)holders_of_disk(d, users, sizeof(users));
@@ -43,7 +43,7 @@ static void print_disk(const struct pci_disk *d)
 
 	(void)holders_of_disk(d, users, sizeof(users));
 	printf("%-13s %04x:%04x  %-16s %-7s %-11s %-20s %s\n", d->address, d->vendor, d->device,
-		or_dash(d->driver), or_dash(d->block[0] != '\0' ? d->block : d->uio),
+		or_dash(d->driver), or_dash(d->block[0] != '\0' ? d->block : d->node),
 		d->bytes == 0 ? "-" : human_bytes(d->bytes, size, sizeof(size)), or_dash(d->serial),
 		or_dash(users));
 }
@@ -78,16 +78,16 @@ int verb_list(const struct verb_args *a)
 static void tell_bound(const struct pci_disk *d, const struct bind_report *r)
 {
 	if (r->already) {
-		printf("%s is bound to uio_pci_generic already (%s)\n", d->address, d->uio);
+		printf("%s is bound to %s already (%s)\n", d->address, d->driver, d->node);
 		return;
 	}
 	if (r->module_loaded)
-		puts("loaded the module uio_pci_generic");
+		printf("loaded the module %s\n", d->driver);
 	if (r->hugepages_reserved > 0)
 		printf("reserved %llu hugepages of 2 MiB\n",
 			(unsigned long long)r->hugepages_reserved);
-	printf("%s: from %s to uio_pci_generic (%s)\n", d->address,
-		d->old_driver[0] == '\0' ? "no driver" : d->old_driver, d->uio);
+	printf("%s: from %s to %s (%s)\n", d->address,
+		d->old_driver[0] == '\0' ? "no driver" : d->old_driver, d->driver, d->node);
 }
 
 int verb_bind(const struct verb_args *a)
@@ -97,7 +97,7 @@ int verb_bind(const struct verb_args *a)
 	char err[512];
 
 	if (pci_disk_find(a->argv[0], &d, err, sizeof(err)) < 0 ||
-		bind_disk(&d, a->force, &report, err, sizeof(err)) < 0) {
+		bind_disk(&d, a->driver, a->force, &report, err, sizeof(err)) < 0) {
 		fprintf(stderr, "vblkctl: %s\n", err);
 		return EXIT_FAILED;
 	}

@@ -29,7 +29,8 @@ static void print_head(struct json_object *o)
 {
 	char size[32];
 
-	printf("%s: %s, %s%s%s\n", json_text(o, "name"), json_text(o, "transport"),
+	printf("%s: %s%s%s, %s%s%s\n", json_text(o, "name"), json_text(o, "transport"),
+		json_text(o, "driver")[0] != '\0' ? ", by " : "", json_text(o, "driver"),
 		human_bytes(json_number(o, "bytes"), size, sizeof(size)),
 		json_text(o, "serial")[0] != '\0' ? ", serial " : "", json_text(o, "serial"));
 	printf("  block         %" PRIu64 " bytes, physical %" PRIu64 "\n",
@@ -41,12 +42,24 @@ static void print_head(struct json_object *o)
 		yes_no(o, "can_secure_erase"));
 }
 
+static void print_interrupt(struct json_object *o)
+{
+	uint64_t nr = json_number(o, "vectors");
+
+	if (!is_true(o, "interrupt"))
+		puts("  interrupt     no: polled");
+	else if (nr > 0)
+		printf("  interrupt     MSI-X, %" PRIu64 " vectors\n", nr);
+	else
+		puts("  interrupt     yes");
+}
+
 static void print_status(struct json_object *o)
 {
 	struct json_object *names = member(o, "status_names");
 
-	printf("  interrupt     %s\n  status        0x%02" PRIx64,
-		is_true(o, "interrupt") ? "yes" : "no: polled", json_number(o, "status"));
+	print_interrupt(o);
+	printf("  status        0x%02" PRIx64, json_number(o, "status"));
 	for (size_t i = 0; i < json_object_array_length(names); i++)
 		printf(" %s", json_object_get_string(json_object_array_get_idx(names, i)));
 	putchar('\n');

@@ -15,4 +15,5 @@
 
 int bar_guard_add(void *page);
 void bar_guard_remove(void *page); /* before it is unmapped */
+void bar_guard_blank(void *page);  /* one that was added reads ones from now on */
 #endif

@@ -1,8 +1,8 @@
 /* disk.h - open a disk by the name a user gives it.
  *
- * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic),
- * serial=ID (the one of those that has it; in any case), vhost-user:/path.sock (the socket of a
- * vhost-user-blk back-end); anything else is the path of an image file. */
+ * Names: 0000:00:05.0 or 00:05.0 or virtio:0000:00:05.0 (a PCI function bound to uio_pci_generic
+ * or vfio-pci), serial=ID (the one of those that has it; in any case), vhost-user:/path.sock (the
+ * socket of a vhost-user-blk back-end); anything else is the path of an image file. */
 #ifndef VBLKFS_DISK_H
 #define VBLKFS_DISK_H
 #include <stdbool.h>

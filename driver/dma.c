@@ -6,7 +6,8 @@
  *
  * Invariants
  *  1. Page N of the window is page N of the file, mapped shared: a fork can't move it by
- *     copy-on-write, and MADV_DONTFORK keeps a child from holding it.
+ *     copy-on-write, and MADV_DONTFORK keeps a child from holding it; of one without a file, from
+ *     having a copy.
  *  2. phys[N] is known before nr_pages counts N, and never changes; so dma_addr() needs no lock.
  *  3. A page is free, cut into pieces of 4096 bytes, or part of a run of whole pages. */
 #include <assert.h>
@@ -43,15 +44,19 @@ struct page {
 	uint64_t used[PIECES / 64];
 };
 
+enum arena_kind { ARENA_HUGE, ARENA_SHARED, ARENA_MAPPED };
+
 struct dma_arena {
+	enum arena_kind kind;
 	uint8_t *window; /* 2 MiB-aligned */
 	void *reserved;
 	size_t reserved_bytes;
 	char path[192];
-	int fd;
-	int pagemap_fd;     /* -1: shared, and no physical addresses */
+	int fd;             /* -1: there is no file */
+	int pagemap_fd;     /* of a huge one; else -1 */
 	dma_grows_fn grows; /* of a shared one */
-	void *grows_arg;
+	dma_maps_fn maps;   /* of a mapped one */
+	void *arg;          /* for either */
 	atomic_uint nr_pages;
 	pthread_mutex_t lock; /* guards what follows, but for reads of phys by dma_addr() */
 	struct page *page;
@@ -219,33 +224,46 @@ static uint8_t *page_mem(const struct dma_arena *a, unsigned i)
 	return a->window + (size_t)i * DMA_PAGE_BYTES;
 }
 
-static bool is_shared(const struct dma_arena *a)
-{
-	return a->pagemap_fd < 0;
-}
-
 /* A hugepage is contiguous, so its first frame is enough. */
-static int look_up_phys(struct dma_arena *a, unsigned i)
+static int look_up_address(struct dma_arena *a, unsigned i)
 {
-	if (is_shared(a)) {
+	switch (a->kind) {
+	case ARENA_SHARED:
 		a->phys[i] = (uintptr_t)page_mem(a, i);
 		return 0;
+	case ARENA_MAPPED:
+		return a->maps(a->arg, i, page_mem(a, i), &a->phys[i]);
+	default:
+		/* Written, so that it is there, before it is translated. */
+		*(volatile uint8_t *)page_mem(a, i) = 0;
+		return translate(a->pagemap_fd, page_mem(a, i), &a->phys[i]);
 	}
-	return translate(a->pagemap_fd, page_mem(a, i), &a->phys[i]);
+}
+
+static int make_room(struct dma_arena *a, unsigned i)
+{
+	off_t end = (off_t)(i + 1) * DMA_PAGE_BYTES;
+
+	if (a->kind == ARENA_SHARED)
+		return a->grows(a->arg, i + 1);
+	if (a->kind == ARENA_HUGE && ftruncate(a->fd, end) < 0)
+		return -errno;
+	return 0;
 }
 
 static int map_page(struct dma_arena *a, unsigned i)
 {
-	off_t off = (off_t)i * DMA_PAGE_BYTES;
-	void *at;
+	int flags =
+		a->kind == ARENA_MAPPED ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED | MAP_POPULATE;
+	/* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS wants */
+	void *at = mmap(page_mem(a, i), DMA_PAGE_BYTES, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+		a->fd, a->fd < 0 ? 0 : (off_t)i * DMA_PAGE_BYTES);
 
-	if (!is_shared(a) && ftruncate(a->fd, off + DMA_PAGE_BYTES) < 0)
-		return -errno;
-	at = mmap(page_mem(a, i), DMA_PAGE_BYTES, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_FIXED | MAP_POPULATE, a->fd, off);
 	if (at == MAP_FAILED)
 		return -errno;
 	(void)madvise(at, DMA_PAGE_BYTES, MADV_DONTFORK);
+	if (a->kind == ARENA_MAPPED)
+		(void)madvise(at, DMA_PAGE_BYTES, MADV_HUGEPAGE); /* fewer entries in the IOMMU */
 	return 0;
 }
 
@@ -257,14 +275,11 @@ static int grow(struct dma_arena *a)
 
 	if (i == WINDOW_PAGES)
 		return -ENOMEM;
-	err = is_shared(a) ? a->grows(a->grows_arg, i + 1) : 0;
+	err = make_room(a, i);
 	if (err == 0)
 		err = map_page(a, i);
-	if (err < 0)
-		return err;
-	/* Written, so that it is there, before it is translated. */
-	*(volatile uint8_t *)page_mem(a, i) = 0;
-	err = look_up_phys(a, i);
+	if (err == 0)
+		err = look_up_address(a, i);
 	if (err < 0)
 		return err;
 	atomic_store(&a->nr_pages, i + 1);
@@ -471,7 +486,6 @@ static int open_memfd(struct dma_arena *a)
 {
 	int err;
 
-	a->pagemap_fd = -1;
 	a->fd = memfd_create("vblkfs-dma", MFD_CLOEXEC);
 	if (a->fd < 0)
 		return -errno;
@@ -482,21 +496,35 @@ static int open_memfd(struct dma_arena *a)
 	return err;
 }
 
-/* ADDRESS NULL: shared. */
-static int create(const char *address, struct dma_arena **out)
+static int open_backing(struct dma_arena *a, const char *address)
+{
+	a->fd = a->pagemap_fd = -1;
+	switch (a->kind) {
+	case ARENA_SHARED:
+		return open_memfd(a);
+	case ARENA_MAPPED:
+		return 0;
+	default:
+		return open_file(a, address);
+	}
+}
+
+/* ADDRESS: of a huge one. */
+static int create(enum arena_kind kind, const char *address, struct dma_arena **out)
 {
 	struct dma_arena *a = calloc(1, sizeof(*a));
 	int err = -ENOMEM;
 
 	if (a == NULL)
 		return -ENOMEM;
+	a->kind = kind;
 	a->page = calloc(WINDOW_PAGES, sizeof(*a->page));
 	if (a->page == NULL)
 		goto free_arena;
 	err = reserve_window(a);
 	if (err < 0)
 		goto free_pages;
-	err = address == NULL ? open_memfd(a) : open_file(a, address);
+	err = open_backing(a, address);
 	if (err < 0)
 		goto unmap;
 	pthread_mutex_init(&a->lock, NULL);
@@ -514,17 +542,28 @@ free_arena:
 
 int dma_create(const char *address, struct dma_arena **out)
 {
-	return create(address, out);
+	return create(ARENA_HUGE, address, out);
 }
 
 int dma_create_shared(dma_grows_fn grows, void *arg, struct dma_arena **out)
 {
-	int err = create(NULL, out);
+	int err = create(ARENA_SHARED, NULL, out);
 
 	if (err < 0)
 		return err;
 	(*out)->grows = grows;
-	(*out)->grows_arg = arg;
+	(*out)->arg = arg;
+	return 0;
+}
+
+int dma_create_mapped(dma_maps_fn maps, void *arg, struct dma_arena **out)
+{
+	int err = create(ARENA_MAPPED, NULL, out);
+
+	if (err < 0)
+		return err;
+	(*out)->maps = maps;
+	(*out)->arg = arg;
 	return 0;
 }
 
@@ -543,10 +582,11 @@ void dma_destroy(struct dma_arena *a)
 	bool all_free = is_free_run(a, 0, atomic_load(&a->nr_pages));
 
 	(void)munmap(a->reserved, a->reserved_bytes);
-	if (all_free && !is_shared(a))
+	if (all_free && a->kind == ARENA_HUGE)
 		(void)unlink(a->path);
-	close(a->fd);
-	if (!is_shared(a))
+	if (a->fd >= 0)
+		close(a->fd);
+	if (a->pagemap_fd >= 0)
 		close(a->pagemap_fd);
 	pthread_mutex_destroy(&a->lock);
 	free(a->page);

@@ -1,5 +1,6 @@
 /* dma.h - memory that a device may read and write, in pages of 2 MiB: of a named hugetlbfs file for
- * hardware, of an unnamed file for a device that another process plays.
+ * hardware, of an unnamed file for a device that another process plays, ordinary memory behind an
+ * IOMMU.
  *
  * Named, so that the pages outlive a killed process and nobody else gets them while the device may
  * still write: the next owner takes them over, once it has reset the device. Pages are added when
@@ -28,6 +29,11 @@ int dma_create_shared(dma_grows_fn grows, void *arg, struct dma_arena **out);
 int dma_file(const struct dma_arena *arena);
 void *dma_page(const struct dma_arena *arena, unsigned nr);
 #define DMA_PAGES_MAX 8192U /* 16 GiB */
+
+/* Ordinary memory. MAPS is asked, likewise, to make page NR, at MEM, known to the device: its
+ * address there goes into *ADDR. */
+typedef int (*dma_maps_fn)(void *arg, unsigned nr, void *mem, uint64_t *addr);
+int dma_create_mapped(dma_maps_fn maps, void *arg, struct dma_arena **out);
 
 /* Memory not freed by then stays in the file, for the next owner's dma_create() to free. */
 void dma_destroy(struct dma_arena *arena);

@@ -1,9 +1,9 @@
 /* hw.h - the one way to the hardware: a table of hooks for one PCI function.
  *
  * Everything the driver does to a device goes through here: BARs (memory or I/O), PCI configuration
- * space, DMA memory and the interrupt. Behind it: a function bound to uio_pci_generic (hw_uio.c),
- * and in tests the strict device model, or QEMU's device without a guest. Every register access has
- * the register's own width (virtio 1.2, 4.1.3.1).
+ * space, DMA memory and the interrupt. Behind it: a function bound to uio_pci_generic (hw_uio.c) or
+ * vfio-pci (hw_vfio.c), and in tests the strict device model, or QEMU's device without a guest. Every
+ * register access has the register's own width (virtio 1.2, 4.1.3.1).
  *
  * Ring memory is read and written through dma_load*() and dma_store*() and ordered by dma_wmb(),
  * dma_rmb() and dma_mb() only. In the product those are plain atomic accesses and fences. Built
@@ -55,12 +55,16 @@ struct hw_ops {
 	 * UINT64_MAX: not DMA memory. */
 	uint64_t (*dma_addr)(struct hw *hw, const void *mem, size_t *contig);
 
-	/* The interrupt. irq_wait sleeps until one came or WAKE_FD is readable: 1, 0, or
+	/* Interrupts: the line, or, once irq_vectors was called, messages (MSI-X). irq_wait sleeps
+	 * until one came or WAKE_FD is readable: 1 + the vector's number (1: the line), 0, or
 	 * -EOPNOTSUPP where there is none (poll instead), -ENODEV when the device is gone. The line
-	 * stays masked until irq_unmask. */
+	 * stays masked until irq_unmask; messages are never masked. */
 	int (*irq_wait)(struct hw *hw, int wake_fd);
 	int (*irq_unmask)(struct hw *hw);
 	int (*irq_mask)(struct hw *hw);
+	/* NR vectors instead of the line; 0: the line again. -ENOSPC: so many are not to be had.
+	 * NULL where hw->nr_vectors is 0. */
+	int (*irq_vectors)(struct hw *hw, unsigned nr);
 
 	int (*bus_master)(
 		struct hw *hw, bool on); /* set, and read back: -EIO if it does not stick */
@@ -79,10 +83,13 @@ enum hw_barrier { HW_WMB, HW_RMB, HW_MB };
 
 struct hw {
 	const struct hw_ops *ops;
+	const char *driver; /* the kernel's, by which it is reached; NULL: none */
 	struct hw_ids ids;
 	struct hw_bar bar[6];
 	bool has_irq;
-	bool iommu_translates; /* an IOMMU group that is not identity: see VIRTIO_F_ACCESS_PLATFORM */
+	unsigned nr_vectors; /* of the function's MSI-X table, as far as it can be used; 0: none */
+	bool iommu_translates; /* what a device says that uses the IOMMU: VIRTIO_F_ACCESS_PLATFORM */
+	bool iommu_is_ours;    /* dma_addr() gives addresses that only the IOMMU understands */
 	char name[64];         /* 0000:00:05.0 */
 };
 
@@ -171,8 +178,11 @@ static inline void dma_mb(struct hw *hw)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Open the function at ADDRESS (0000:00:05.0), which must be bound to uio_pci_generic; takes its
- * exclusive lock. DMA memory comes from a hugetlbfs file named for ADDRESS, grown as dma_alloc
- * asks. On failure a one-line reason that says what to do is in ERR. */
-int hw_uio_open(const char *address, struct hw **out, char *err, size_t err_bytes);
+#define HW_DRIVER_UIO  "uio_pci_generic"
+#define HW_DRIVER_VFIO "vfio-pci"
+
+/* Open the function at ADDRESS (0000:00:05.0) by the kernel driver that it is bound to; takes its
+ * exclusive lock. DMA memory grows as dma_alloc asks: with UIO a hugetlbfs file named for ADDRESS,
+ * with VFIO ordinary memory. On failure a one-line reason that says what to do is in ERR. */
+int hw_open(const char *address, struct hw **out, char *err, size_t err_bytes);
 #endif

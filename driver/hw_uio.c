@@ -12,7 +12,6 @@
  *     DMA.
  *  4. DMA memory begins with the first dma_alloc(), after the device's reset: what a dead owner
  *     left is not touched before. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,18 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "dma.h"
-#include "hw.h"
+#include "hw_open.h"
 #include "pci_func.h"
-#include "virtio.h"
+#include "sysfs.h"
 
-#define DEVICES         "/sys/bus/pci/devices"
-#define RUN_DIR         "/run/vblkfs"
-#define DRIVER          "uio_pci_generic"
 #define PCI_COMMAND     0x04
 #define COMMAND_MASTER  0x0004
 #define COMMAND_NO_INTX 0x0400
@@ -194,14 +187,6 @@ static int uio_function_reset(struct hw *hw)
 	return pcif_reset(to_uio(hw)->func);
 }
 
-static void uio_sleep_us(struct hw *hw, uint32_t us)
-{
-	struct timespec ts = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
-
-	(void)hw;
-	(void)nanosleep(&ts, NULL);
-}
-
 static void uio_close(struct hw *hw)
 {
 	struct uio *u = to_uio(hw);
@@ -236,144 +221,22 @@ static const struct hw_ops uio_ops = {
 	.irq_mask = uio_irq_mask,
 	.bus_master = uio_bus_master,
 	.function_reset = uio_function_reset,
-	.sleep_us = uio_sleep_us,
+	.sleep_us = hw_sleep_us,
 	.close = uio_close,
 };
 
-/* --- opening: each step says in ERR what to do --- */
+/* --- opening --- */
 
-struct reason {
-	const char *address;
-	char *text;
-	size_t bytes;
-};
-
-static int fail(const struct reason *why, int err, const char *what)
-{
-	(void)snprintf(why->text, why->bytes, "%s: %s", why->address, what);
-	return err;
-}
-
-static int fail_errno(const struct reason *why, int err, const char *what)
-{
-	if (err == -EPERM || err == -EACCES)
-		(void)snprintf(why->text, why->bytes, "%s: %s: %s; %s", why->address, what,
-			strerror(-err),
-			geteuid() == 0 ? "kernel lockdown (secure boot) forbids user-space drivers"
-				       : "root is needed");
-	else
-		(void)snprintf(
-			why->text, why->bytes, "%s: %s: %s", why->address, what, strerror(-err));
-	return err;
-}
-
-static int check_ids(const struct reason *why, const struct hw_ids *ids)
-{
-	char what[96];
-
-	if (virtio_pci_is_blk(ids->vendor, ids->device, ids->subdevice))
-		return 0;
-	(void)snprintf(what, sizeof(what),
-		"not a virtio block device (it is %04x:%04x); 'vblkctl list' shows them",
-		ids->vendor, ids->device);
-	return fail(why, -ENXIO, what);
-}
-
-static int check_driver(const struct reason *why)
-{
-	char path[96], target[256], what[160];
-	const char *driver = NULL;
-	ssize_t n;
-
-	(void)snprintf(path, sizeof(path), DEVICES "/%s/driver", why->address);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n > 0) {
-		target[n] = '\0';
-		driver = strrchr(target, '/');
-		driver = driver == NULL ? target : driver + 1;
-	}
-	if (driver != NULL && strcmp(driver, DRIVER) == 0)
-		return 0;
-	(void)snprintf(what, sizeof(what), "%s%.40s; run: vblkctl bind %s",
-		driver == NULL ? "bound to no driver" : "in use by the kernel's driver ",
-		driver == NULL ? "" : driver, why->address);
-	return fail(why, -ENOTCONN, what);
-}
-
-static int open_function(const struct reason *why, struct uio *u)
+static int open_function(const struct hw_reason *why, struct uio *u)
 {
 	int err = pcif_open(why->address, &u->func);
 
 	if (err == -ENODEV)
-		return fail(why, err, "no such PCI function; 'vblkctl list' shows the disks");
+		return hw_fail(why, err, "no such PCI function; 'vblkctl list' shows the disks");
 	if (err < 0)
-		return fail_errno(why, err, "its configuration space can't be opened");
+		return hw_fail_errno(why, err, "its configuration space can't be opened");
 	pcif_describe(u->func, &u->hw.ids, u->hw.bar);
-	err = check_ids(why, &u->hw.ids);
-	if (err == 0)
-		err = check_driver(why);
-	if (err < 0)
-		pcif_close(u->func);
-	return err;
-}
-
-static int fail_busy(const struct reason *why, int lock_fd)
-{
-	char pid[16] = "", what[64];
-	ssize_t n = pread(lock_fd, pid, sizeof(pid) - 1, 0);
-
-	if (n > 0)
-		pid[strcspn(pid, "\n")] = '\0';
-	(void)snprintf(what, sizeof(what), "in use by process %s", n > 0 ? pid : "?");
-	return fail(why, -EBUSY, what);
-}
-
-/* The lock dies with the process; the file stays, for whoever waits on it must see the same one. */
-static int take_lock(const struct reason *why, struct uio *u)
-{
-	char path[64], pid[16];
-	int n, err;
-
-	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
-		return fail_errno(why, -errno, RUN_DIR);
-	(void)snprintf(path, sizeof(path), RUN_DIR "/%s.lock", why->address);
-	u->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (u->lock_fd < 0)
-		return fail_errno(why, -errno, path);
-	if (flock(u->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		err = errno == EWOULDBLOCK ? fail_busy(why, u->lock_fd)
-					   : fail_errno(why, -errno, path);
-		close(u->lock_fd);
-		return err;
-	}
-	n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(u->lock_fd, 0) < 0 || pwrite(u->lock_fd, pid, (size_t)n, 0) != n) {
-		err = fail_errno(why, -EIO, path);
-		close(u->lock_fd);
-		return err;
-	}
 	return 0;
-}
-
-/* The uioN that the kernel made of the function. */
-static int find_uio(const char *address, char *name, size_t bytes)
-{
-	char path[96];
-	struct dirent *entry;
-	int err = -ENOENT;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), DEVICES "/%s/uio", address);
-	dir = opendir(path);
-	if (dir == NULL)
-		return -errno;
-	while (err != 0 && (entry = readdir(dir)) != NULL)
-		if (strncmp(entry->d_name, "uio", 3) == 0) {
-			(void)snprintf(name, bytes, "/dev/%.32s", entry->d_name);
-			err = 0;
-		}
-	closedir(dir);
-	return err;
 }
 
 /* Not every function has an interrupt: without one the kernel answers -EIO from the start. A stale
@@ -385,16 +248,17 @@ static bool has_interrupt(int uio_fd)
 	return read(uio_fd, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN;
 }
 
-static int open_uio(const struct reason *why, struct uio *u)
+static int open_uio(const struct hw_reason *why, struct uio *u)
 {
-	char path[64];
-	int err = find_uio(why->address, path, sizeof(path));
+	char name[32], path[64];
+	int err = sysfs_child(name, sizeof(name), "uio", PCI_DEVICES "/%s/uio", why->address);
 
 	if (err < 0)
-		return fail_errno(why, err, "it has no uio device");
+		return hw_fail_errno(why, err, "it has no uio device");
+	(void)snprintf(path, sizeof(path), "/dev/%s", name);
 	u->uio_fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (u->uio_fd < 0)
-		return fail_errno(why, -errno, path);
+		return hw_fail_errno(why, -errno, path);
 	u->hw.has_irq = has_interrupt(u->uio_fd);
 	return 0;
 }
@@ -402,56 +266,47 @@ static int open_uio(const struct reason *why, struct uio *u)
 /* Is the group of an IOMMU there, and does it translate? */
 static bool iommu_translates(const char *address)
 {
-	char path[96], type[32] = "";
-	FILE *f;
+	char type[32];
 
-	(void)snprintf(path, sizeof(path), DEVICES "/%s/iommu_group/type", address);
-	f = fopen(path, "re");
-	if (f == NULL)
-		return false;
-	if (fgets(type, sizeof(type), f) == NULL)
-		type[0] = '\0';
-	(void)fclose(f);
-	return strncmp(type, "identity", 8) != 0;
+	return sysfs_read(type, sizeof(type), PCI_DEVICES "/%s/iommu_group/type", address) == 0 &&
+	       strcmp(type, "identity") != 0;
 }
 
-static int read_registers(const struct reason *why, struct uio *u)
+static int read_registers(const struct hw_reason *why, struct uio *u)
 {
 	uint16_t command;
 	int err = pcif_cfg_read(u->func, PCI_COMMAND, &command, 2);
 
 	if (err < 0)
-		return fail_errno(why, err, "its configuration space can't be read");
+		return hw_fail_errno(why, err, "its configuration space can't be read");
 	u->command = (uint16_t)(le16toh(command) & ~(COMMAND_NO_INTX | COMMAND_MASTER));
 	u->hw.iommu_translates = iommu_translates(why->address);
 	return 0;
 }
 
-int hw_uio_open(const char *address, struct hw **out, char *err_text, size_t err_bytes)
+int hw_uio_open(const struct hw_reason *why, int lock_fd, struct hw **out)
 {
-	const struct reason why = {.address = address, .text = err_text, .bytes = err_bytes};
 	struct uio *u = calloc(1, sizeof(*u));
 	int err;
 
 	if (u == NULL)
-		return fail(&why, -ENOMEM, "no memory");
+		return hw_fail(why, -ENOMEM, "no memory");
 	u->hw.ops = &uio_ops;
-	(void)snprintf(u->hw.name, sizeof(u->hw.name), "%s", address);
+	u->hw.driver = HW_DRIVER_UIO;
+	u->lock_fd = lock_fd;
+	(void)snprintf(u->hw.name, sizeof(u->hw.name), "%s", why->address);
 	pthread_mutex_init(&u->dma_lock, NULL);
 	pthread_mutex_init(&u->command_lock, NULL);
-	err = open_function(&why, u);
+	err = open_function(why, u);
 	if (err < 0)
 		goto free_uio;
-	err = take_lock(&why, u);
+	err = dma_check(why->address, why->text, why->bytes);
 	if (err < 0)
 		goto close_function;
-	err = dma_check(address, err_text, err_bytes);
+	err = open_uio(why, u);
 	if (err < 0)
-		goto unlock;
-	err = open_uio(&why, u);
-	if (err < 0)
-		goto unlock;
-	err = read_registers(&why, u);
+		goto close_function;
+	err = read_registers(why, u);
 	if (err < 0)
 		goto close_uio;
 	*out = &u->hw;
@@ -459,8 +314,6 @@ int hw_uio_open(const char *address, struct hw **out, char *err_text, size_t err
 
 close_uio:
 	close(u->uio_fd);
-unlock:
-	close(u->lock_fd);
 close_function:
 	pcif_close(u->func);
 free_uio:

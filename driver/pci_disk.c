@@ -1,5 +1,5 @@
 /* pci_disk.c - see pci_disk.h. Nothing here touches a device: what a function bound to
- * uio_pci_generic holds is known from the record that bind made. */
+ * a user-space driver holds is known from the record that bind made. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "disk.h"
+#include "hw.h"
 #include "pci_disk.h"
 #include "sysfs.h"
 #include "virtio.h"
@@ -106,11 +107,22 @@ static bool is_disk(const struct pci_disk *d)
 	return virtio_pci_is_blk(d->vendor, d->device, d->subdevice);
 }
 
+static void look_at_node(struct pci_disk *d)
+{
+	char group[16];
+
+	if (strcmp(d->driver, HW_DRIVER_UIO) == 0)
+		(void)sysfs_child(d->node, sizeof(d->node), "uio", DEVICES "/%s/uio", d->address);
+	else if (strcmp(d->driver, HW_DRIVER_VFIO) == 0 &&
+		 sysfs_link_name(group, sizeof(group), DEVICES "/%s/iommu_group", d->address) == 0)
+		snprintf(d->node, sizeof(d->node), "vfio/%s", group);
+}
+
 static void look_closer(struct pci_disk *d)
 {
 	record_read(d);
 	look_at_kernel_disk(d);
-	(void)sysfs_child(d->uio, sizeof(d->uio), "uio", DEVICES "/%s/uio", d->address);
+	look_at_node(d);
 }
 
 static int by_address(const void *a, const void *b)
@@ -181,5 +193,5 @@ int pci_disk_find(const char *address, struct pci_disk *out, char *err, size_t e
 
 bool pci_disk_is_ours(const struct pci_disk *d)
 {
-	return strcmp(d->driver, "uio_pci_generic") == 0;
+	return strcmp(d->driver, HW_DRIVER_UIO) == 0 || strcmp(d->driver, HW_DRIVER_VFIO) == 0;
 }

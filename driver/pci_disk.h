@@ -14,7 +14,7 @@ struct pci_disk {
 	uint8_t revision;
 	char driver[32];     /* in use; empty: none */
 	char block[32];      /* the kernel's block device (vda); empty: none */
-	char uio[16];        /* uio0; empty: none */
+	char node[32];       /* of a user-space driver: uio0, vfio/7; empty: none */
 	char serial[21];     /* empty: none, or not known */
 	uint64_t bytes;      /* 0: not known */
 	char old_driver[32]; /* recorded by bind: the driver to give it back to */
@@ -25,7 +25,7 @@ int pci_disk_list(struct pci_disk **out);
 /* One, by address in any form that disk_is_pci() takes. On failure a line in ERR. */
 int pci_disk_find(const char *address, struct pci_disk *out, char *err, size_t err_bytes);
 
-bool pci_disk_is_ours(const struct pci_disk *d); /* bound to uio_pci_generic */
+bool pci_disk_is_ours(const struct pci_disk *d); /* bound to a driver that hw_open() knows */
 
 /* The record that bind leaves and unbind removes: old driver, size, serial. */
 int pci_disk_record_write(const struct pci_disk *d);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "bar_guard.h"
+#include "mmio.h"
 #include "pci_func.h"
 
 #define DEVICES    "/sys/bus/pci/devices"
@@ -256,16 +257,7 @@ uint32_t pcif_read(struct pci_func *f, int bar, uint64_t off, unsigned bytes)
 {
 	const struct bar *b = &f->bar[bar];
 
-	if (b->is.is_io)
-		return io_read(b, (uint32_t)off, bytes);
-	switch (bytes) {
-	case 1:
-		return *(volatile uint8_t *)at(b, off);
-	case 2:
-		return le16toh(*(volatile uint16_t *)at(b, off));
-	default:
-		return le32toh(*(volatile uint32_t *)at(b, off));
-	}
+	return b->is.is_io ? io_read(b, (uint32_t)off, bytes) : mmio_read(at(b, off), bytes);
 }
 
 static void io_write(const struct bar *b, uint32_t off, unsigned bytes, uint32_t val)
@@ -286,23 +278,10 @@ void pcif_write(struct pci_func *f, int bar, uint64_t off, unsigned bytes, uint3
 {
 	const struct bar *b = &f->bar[bar];
 
-	/* Ring stores before a doorbell, on processors that may swap them (the register is uncached
-	 * memory). */
-	atomic_thread_fence(memory_order_release);
-	if (b->is.is_io) {
+	if (b->is.is_io)
 		io_write(b, (uint32_t)off, bytes, val);
-		return;
-	}
-	switch (bytes) {
-	case 1:
-		*(volatile uint8_t *)at(b, off) = (uint8_t)val;
-		break;
-	case 2:
-		*(volatile uint16_t *)at(b, off) = htole16((uint16_t)val);
-		break;
-	default:
-		*(volatile uint32_t *)at(b, off) = htole32(val);
-	}
+	else
+		mmio_write(at(b, off), bytes, val);
 }
 
 int pcif_reset(struct pci_func *f)

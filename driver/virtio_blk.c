@@ -710,7 +710,9 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 		return -ENODEV;
 	vdev = vblk->vdev;
 	*out = (struct vblk_detail){.transport = vdev->config->name,
+		.driver = vdev->hw->driver,
 		.has_irq = atomic_load(&vdev->has_irq),
+		.nr_vectors = vdev->nr_vectors,
 		.offered = vdev->offered,
 		.features = vdev->features,
 		.lifetime = vblk->lifetime};
@@ -816,7 +818,7 @@ int vblk_open(const char *address, const struct disk_opts *opts, struct blockdev
 	char *err_text, size_t err_bytes)
 {
 	struct hw *hw;
-	int err = hw_uio_open(address, &hw, err_text, err_bytes);
+	int err = hw_open(address, &hw, err_text, err_bytes);
 
 	if (err < 0)
 		return err;

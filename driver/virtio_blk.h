@@ -23,7 +23,9 @@ struct vblk_lifetime {
 /* What the device is, for people to look at. Fields of features that were not negotiated are 0. */
 struct vblk_detail {
 	const char *transport;
+	const char *driver; /* the kernel's, by which it is reached; NULL: none */
 	bool has_irq;
+	unsigned nr_vectors; /* 0: the interrupt is a line */
 	uint8_t status;
 	uint64_t offered, features;
 	uint32_t size_max,

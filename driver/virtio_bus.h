@@ -114,6 +114,7 @@ struct virtio_device {
 	uint32_t max_vqs;      /* as the transport knows it */
 	bool cache_mode_unset; /* the block device's configuration may tell it wrong, until it was set */
 	atomic_bool has_irq; /* interrupts are delivered; may turn false, never true */
+	unsigned nr_vectors; /* by as many messages; 0: by one line */
 	uint64_t offered, features;
 	const void *params; /* what the opener wants of the driver; of the driver's own type */
 	void *priv;         /* the driver's */

@@ -3,6 +3,7 @@
  * Invariants
  *  1. One thread reads the ISR register, which clears it: before it the interrupt line is high,
  *     after it new events raise it anew. So the order is ISR, then the callbacks, then unmask.
+ *     Where there are vectors (MSI-X) nobody reads it: each says by its number what it is for.
  *  2. Bus mastering is on only from find_vqs(), when a reset has made the device forget all
  *     addresses, until after the last reset. */
 #include <errno.h>
@@ -142,7 +143,99 @@ const char *vpci_silence(struct virtio_device *vdev)
 	return "the host does not answer";
 }
 
-static void handle_interrupt(struct virtio_pci *vpci)
+int vpci_check_addresses(struct virtio_device *vdev)
+{
+	bool by_iommu = virtio_has_feature(vdev, VIRTIO_F_ACCESS_PLATFORM);
+
+	if (by_iommu && vdev->hw->iommu_translates && !vdev->hw->iommu_is_ours)
+		return virtio_fail(vdev, -EOPNOTSUPP,
+			"the device is behind an IOMMU that translates, which UIO can't program: "
+			"run vblkctl unbind, then bind --driver " HW_DRIVER_VFIO);
+	/* It would take our addresses for physical ones, and write over somebody's memory. */
+	if (!by_iommu && vdev->hw->iommu_is_ours)
+		return virtio_fail(vdev, -EOPNOTSUPP,
+			"the device goes past the IOMMU (no ACCESS_PLATFORM; QEMU: "
+			"iommu_platform=on): run vblkctl unbind, then bind "
+			"--driver " HW_DRIVER_UIO);
+	return 0;
+}
+
+/* --- vectors: 0 is for the configuration, the queues have the others, or share --- */
+
+static uint16_t vector_of(const struct virtio_pci *vpci, unsigned queue)
+{
+	unsigned nr = vpci->vdev.nr_vectors;
+
+	return (uint16_t)(nr <= 1 ? 0 : 1 + queue % (nr - 1));
+}
+
+int vpci_set_queue_vector(struct virtio_pci *vpci, uint16_t index)
+{
+	uint16_t vector = vector_of(vpci, index);
+
+	if (vpci->vdev.nr_vectors == 0)
+		return 0;
+	return vpci->queue_vector(vpci, index, vector) == vector ? 0 : -ENOSPC;
+}
+
+/* -ENOSPC: the device has not taken one (4.1.5.1.2.2). Caller holds the lock. */
+static int set_vectors(struct virtio_pci *vpci, unsigned nr_vqs)
+{
+	int err = vpci->config_vector(vpci, 0) == 0 ? 0 : -ENOSPC;
+
+	for (unsigned i = 0; i < nr_vqs && err == 0; i++)
+		err = vpci_set_queue_vector(vpci, (uint16_t)i);
+	return err;
+}
+
+static int try_vectors(struct virtio_pci *vpci, unsigned nr, unsigned nr_vqs)
+{
+	struct hw *hw = vpci->vdev.hw;
+	int err = hw->ops->irq_vectors(hw, nr);
+
+	if (err < 0)
+		return err;
+	vpci->vdev.nr_vectors = nr;
+	pthread_mutex_lock(&vpci->lock);
+	err = set_vectors(vpci, nr_vqs);
+	pthread_mutex_unlock(&vpci->lock);
+	return err;
+}
+
+static void drop_vectors(struct virtio_pci *vpci)
+{
+	struct hw *hw = vpci->vdev.hw;
+
+	if (vpci->vdev.nr_vectors > 0)
+		(void)hw->ops->irq_vectors(hw, 0);
+	vpci->vdev.nr_vectors = 0;
+}
+
+/* One for each queue and one more; else as many as there are; else two; else one; else the line. */
+static void find_vectors(struct virtio_pci *vpci, unsigned nr_vqs)
+{
+	unsigned max = vpci->vdev.hw->nr_vectors, nr = nr_vqs + 1 < max ? nr_vqs + 1 : max;
+
+	if (!vpci->use_irq || vpci->config_vector == NULL)
+		return;
+	while (nr > 0 && try_vectors(vpci, nr, nr_vqs) < 0)
+		nr = nr > 2 ? 2 : nr - 1;
+	if (nr == 0)
+		drop_vectors(vpci);
+}
+
+/* --- interrupts --- */
+
+static void handle_message(struct virtio_pci *vpci, unsigned vector)
+{
+	if (vector == 0)
+		virtio_config_changed(&vpci->vdev);
+	for (unsigned i = 0; i < vpci->nr_vqs; i++)
+		if (vector_of(vpci, i) == vector)
+			vq_interrupt(vpci->vqs[i]);
+}
+
+static void handle_line(struct virtio_pci *vpci)
 {
 	/* One read: it clears both bits, lowers the line and, on real PCI, waits for the DMA before
 	 * the interrupt. */
@@ -176,7 +269,11 @@ static void *irq_main(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "virtio-irq");
 	while ((rc = hw->ops->irq_wait(hw, vpci->stop_fd)) > 0) {
-		handle_interrupt(vpci);
+		if (vpci->vdev.nr_vectors > 0) {
+			handle_message(vpci, (unsigned)rc - 1);
+			continue;
+		}
+		handle_line(vpci);
 		rc = hw->ops->irq_unmask(hw);
 		if (rc < 0)
 			break;
@@ -201,7 +298,7 @@ static int start_irq(struct virtio_pci *vpci)
 	if (err < 0)
 		goto close_fd;
 	vpci->irq_running = true;
-	err = hw->ops->irq_unmask(hw);
+	err = vpci->vdev.nr_vectors > 0 ? 0 : hw->ops->irq_unmask(hw);
 	if (err == 0)
 		return 0;
 	/* The thread ends with del_vqs(). */
@@ -230,6 +327,7 @@ void vpci_del_vqs(struct virtio_device *vdev)
 	struct virtio_pci *vpci = to_vpci(vdev);
 
 	stop_irq(vpci);
+	drop_vectors(vpci);
 	for (unsigned i = 0; i < vpci->nr_vqs; i++)
 		vq_destroy(vpci->vqs[i], vdev->reset_failed);
 	free(vpci->vqs);
@@ -259,6 +357,9 @@ int vpci_restart_vqs(struct virtio_device *vdev)
 	int err = vdev->hw->ops->bus_master(vdev->hw, true);
 
 	pthread_mutex_lock(&vpci->lock);
+	if (err == 0 && vdev->nr_vectors > 0 && set_vectors(vpci, vpci->nr_vqs) < 0)
+		err = virtio_fail(
+			vdev, -EPROTO, "its vectors are not what they were before the reset");
 	for (unsigned i = 0; i < vpci->nr_vqs && err == 0; i++)
 		err = vpci->restart_vq(vpci, vpci->vqs[i]);
 	pthread_mutex_unlock(&vpci->lock);
@@ -290,6 +391,7 @@ int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 	vpci->vqs = calloc(nr, sizeof(struct virtqueue *));
 	if (vpci->vqs == NULL)
 		return -ENOMEM;
+	find_vectors(vpci, nr);
 	err = setup_vqs(vpci, nr, max_size, info);
 	if (err == 0)
 		err = start_irq(vpci);

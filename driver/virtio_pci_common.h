@@ -2,8 +2,8 @@
  *
  * Private to virtio_pci_*.c, which have Linux's names and division: the function as a whole, its
  * interrupt and its list of queues are common, registers belong to a version. A version is one
- * function that looks whether its registers are there, and then fills in `vdev.config`, setup_vq,
- * restart_vq and the regions `isr`, `device`.
+ * function that looks whether its registers are there, and then fills in `vdev.config`, the hooks
+ * below and the regions `isr`, `device`.
  *
  * Threads: registers behind a select register (features, queues) are touched under `lock`. */
 #ifndef VBLKFS_VIRTIO_PCI_COMMON_H
@@ -27,6 +27,10 @@ struct virtio_pci {
 	int (*setup_vq)(struct virtio_pci *vpci, uint16_t index, uint32_t max_size,
 		const struct virtqueue_info *info, struct virtqueue **out);
 	int (*restart_vq)(struct virtio_pci *vpci, struct virtqueue *vq); /* after a reset */
+	/* Before the queue is set up: its interrupts, or those of the configuration, are VECTOR's.
+	 * Returns the one that the device has taken. NULL, both: this version uses none. */
+	uint16_t (*config_vector)(struct virtio_pci *vpci, uint16_t vector);
+	uint16_t (*queue_vector)(struct virtio_pci *vpci, uint16_t index, uint16_t vector);
 	atomic_uint torn; /* virtio_pci_legacy.c's generation */
 };
 
@@ -57,6 +61,13 @@ bool vpci_msix_is_on(struct virtio_pci *vpci);
 
 /* Make what there is of R accessible, but no more than MAX bytes. */
 int vpci_map_region(struct virtio_pci *vpci, struct vpci_region *r, uint64_t max);
+
+/* Where there are vectors: the queue's, while it is not enabled. -ENOSPC: the device has not taken
+ * it. Caller holds `lock`. */
+int vpci_set_queue_vector(struct virtio_pci *vpci, uint16_t index);
+
+/* For finalize_features(): do the addresses that we have and those that the device takes agree? */
+int vpci_check_addresses(struct virtio_device *vdev);
 
 /* For the versions' tables of virtio_config_ops. */
 int vpci_reset(struct virtio_device *vdev);

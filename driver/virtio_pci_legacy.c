@@ -40,7 +40,10 @@ static uint64_t legacy_get_features(struct virtio_device *vdev)
 static int legacy_finalize_features(struct virtio_device *vdev)
 {
 	const uint64_t device_bits = (1ULL << VIRTIO_RING_F_INDIRECT_DESC) - 1;
+	int err = vpci_check_addresses(vdev);
 
+	if (err < 0)
+		return err;
 	vdev->features &= UINT32_MAX & (device_bits | vq_known_features());
 	vpci_write32(to_vpci(vdev), &to_vpci(vdev)->at.common, VIRTIO_PCI_GUEST_FEATURES,
 		(uint32_t)vdev->features);

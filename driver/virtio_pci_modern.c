@@ -65,12 +65,7 @@ static int check_features(struct virtio_device *vdev)
 	if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1))
 		return virtio_fail(vdev, -EPROTO,
 			"the device has the registers of virtio 1, but does not offer VERSION_1");
-	if (virtio_has_feature(vdev, VIRTIO_F_ACCESS_PLATFORM) && vdev->hw->iommu_translates)
-		return virtio_fail(vdev, -EOPNOTSUPP,
-			"the device is behind an IOMMU that translates, which UIO can't "
-			"program: boot with iommu=pt, or without ACCESS_PLATFORM (QEMU: "
-			"iommu_platform=off)");
-	return 0;
+	return vpci_check_addresses(vdev);
 }
 
 /* Both words are written, always: a reset need not have cleared what a former owner wrote. */
@@ -244,9 +239,26 @@ static int vpci_enable_vq_after_reset(struct virtqueue *vq)
 	int err;
 
 	pthread_mutex_lock(&vpci->lock);
-	err = restart_vq(vpci, vq);
+	err = vpci_set_queue_vector(vpci, vq->index);
+	if (err == 0)
+		err = restart_vq(vpci, vq);
 	pthread_mutex_unlock(&vpci->lock);
 	return err;
+}
+
+static uint16_t config_vector(struct virtio_pci *vpci, uint16_t vector)
+{
+	vpci_write16(vpci, &vpci->at.common, COMMON(config_msix_vector), vector);
+	return vpci_read16(vpci, &vpci->at.common, COMMON(config_msix_vector));
+}
+
+static uint16_t queue_vector(struct virtio_pci *vpci, uint16_t index, uint16_t vector)
+{
+	vpci_write16(vpci, &vpci->at.common, COMMON(queue_select), index);
+	if (vpci_read16(vpci, &vpci->at.common, COMMON(queue_size)) == 0)
+		return vector; /* not there: who sets it up finds out */
+	vpci_write16(vpci, &vpci->at.common, COMMON(queue_msix_vector), vector);
+	return vpci_read16(vpci, &vpci->at.common, COMMON(queue_msix_vector));
 }
 
 static unsigned vpci_regions(
@@ -304,5 +316,7 @@ int virtio_pci_modern_probe(struct virtio_pci *vpci)
 	vpci->vdev.max_vqs = vpci_read16(vpci, &at->common, COMMON(num_queues));
 	vpci->setup_vq = setup_vq;
 	vpci->restart_vq = restart_vq;
+	vpci->config_vector = config_vector;
+	vpci->queue_vector = queue_vector;
 	return 0;
 }

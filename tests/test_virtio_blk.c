@@ -1544,6 +1544,22 @@ START_TEST(reset_that_is_asked_for_loses_nothing)
 }
 END_TEST
 
+START_TEST(reset_sets_the_vectors_again) /* PC19: those that the device still takes */
+{
+	r.cfg.nr_vectors = 2;
+	open_disk();
+	ck_assert_uint_eq(model_queue_vector(r.m, 0), 1);
+	ck_assert_int_eq(vblk_reset_disk(r.dev), 0);
+	ck_assert_uint_eq(model_config_vector(r.m), 0);
+	ck_assert_uint_eq(model_queue_vector(r.m, 0), 1);
+	r.q->spin_us = 0; /* each request waits for its interrupt */
+	disk_works();
+	model_config(r.m)->vectors_taken = 1;
+	ck_assert_int_eq(vblk_reset_disk(r.dev), -EPROTO);
+	ck_assert_ptr_nonnull(strstr(last_log.text, "vectors"));
+}
+END_TEST
+
 static atomic_bool workers_end;
 
 static void *reset_again_and_again(void *arg)
@@ -1958,9 +1974,10 @@ static void add_rings(TCase *tc)
 	tcase_add_test(tc, spurious_interrupts_do_no_harm);
 }
 
-/* Which a legacy device can't say. */
-static void add_needs_reset(TCase *tc)
+/* What a legacy device can't say, or does not have. */
+static void add_modern(TCase *tc)
 {
+	tcase_add_test(tc, reset_sets_the_vectors_again);
 	tcase_add_loop_test(tc, needs_reset_is_recovered_and_requests_are_sent_again, 0, 2);
 	tcase_add_loop_test(tc, unflushed_writes_before_a_reset_fail_the_next_flush_once, 0, 3);
 	tcase_add_loop_test(tc, flush_in_flight_at_a_reset_fails_if_anything_may_be_lost, 0, 2);
@@ -2014,8 +2031,8 @@ int main(void)
 	add_requests(begin(suite, "packed requests", setup_packed));
 	add_rings(begin(suite, "packed rings", setup_packed));
 	add_changes(begin(suite, "packed changes", setup_packed));
-	add_needs_reset(begin(suite, "needs reset", setup));
-	add_needs_reset(begin(suite, "packed needs reset", setup_packed));
+	add_modern(begin(suite, "modern changes", setup));
+	add_modern(begin(suite, "packed modern changes", setup_packed));
 	add_legacy(begin(suite, "legacy configuration", setup_legacy));
 	add_requests(begin(suite, "legacy requests", setup_legacy));
 	add_rings(begin(suite, "legacy rings", setup_legacy));

@@ -249,6 +249,19 @@ START_TEST(translating_iommu_is_refused_only_if_the_device_uses_it) /* RF2, VIRT
 }
 END_TEST
 
+/* RF2: it would take the IOMMU's addresses for physical ones */
+START_TEST(iommu_of_our_own_is_for_devices_that_go_by_it)
+{
+	r.cfg.iommu_translates = r.cfg.iommu_is_ours = true;
+	if (_i) {
+		r.cfg.features[0] |= BIT(VIRTIO_F_ACCESS_PLATFORM);
+		plugs_and_works();
+	} else {
+		is_refused(-EOPNOTSUPP, "past the IOMMU");
+	}
+}
+END_TEST
+
 /* Identity and capabilities */
 
 START_TEST(block_devices_are_known_by_their_ids) /* PC1, PC2 */
@@ -775,6 +788,144 @@ START_TEST(interrupt_not_wanted_is_never_unmasked) /* VIRTIO.md trap 5 */
 }
 END_TEST
 
+/* Vectors */
+
+static void with_queues(unsigned nr, unsigned nr_vectors)
+{
+	r.use_irq = true;
+	r.cfg.nr_queues = r.nr_vqs = nr;
+	for (unsigned i = 0; i < nr; i++)
+		r.cfg.queue_size[i] = 16;
+	r.cfg.nr_vectors = nr_vectors;
+}
+
+static unsigned last_queue; /* whose callback is waited for */
+
+static bool last_queue_called_back(void)
+{
+	return atomic_load(&r.callbacks[last_queue]) > 0;
+}
+
+static void completes_with_a_callback(unsigned queue)
+{
+	struct rig_io io;
+
+	for (unsigned i = 0; i < r.nr_vqs; i++)
+		atomic_store(&r.callbacks[i], 0);
+	last_queue = queue;
+	rig_io_alloc(&r, &io, 512);
+	(void)vq_enable_cb(r.vq[queue]);
+	ck_assert_int_eq(rig_io_add(&r, r.vq[queue], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
+	rig_kick(r.vq[queue]);
+	wait_until(last_queue_called_back);
+	ck_assert_ptr_eq(vq_get_buf(r.vq[queue]), &io);
+	rig_io_free(&r, &io);
+}
+
+static bool config_called_back(void)
+{
+	return atomic_load(&r.config_changes) > 0;
+}
+
+START_TEST(each_queue_has_its_vector_and_the_configuration_another) /* PC17, PC19 */
+{
+	with_queues(3, 8);
+	plug();
+	ck_assert_uint_eq(model_vectors(r.m), 4);
+	ck_assert_uint_eq(model_config_vector(r.m), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_uint_eq(model_queue_vector(r.m, i), 1 + i);
+		completes_with_a_callback(i);
+		for (unsigned other = 0; other < 3; other++)
+			ck_assert_uint_eq(atomic_load(&r.callbacks[other]), other == i);
+	}
+	ck_assert_uint_eq(atomic_load(&r.config_changes), 0);
+	model_set_capacity(r.m, 4096, true);
+	wait_until(config_called_back);
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_IRQ, true, 1), 0); /* the line stays off */
+	rig_unplug(&r);
+	ck_assert_uint_eq(model_vectors(r.m), 0);
+}
+END_TEST
+
+START_TEST(queues_share_the_vectors_that_there_are) /* PC20 */
+{
+	static const uint16_t vector[][4] = {
+		{0, 0, 0, 0}, {1, 1, 1, 1}, {1, 2, 1, 2}, {1, 2, 3, 1}};
+
+	with_queues(4, 1 + (unsigned)_i);
+	plug();
+	ck_assert_uint_eq(model_vectors(r.m), 1 + (unsigned)_i);
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_uint_eq(model_queue_vector(r.m, i), vector[_i][i]);
+		completes_with_a_callback(i);
+	}
+	model_set_capacity(r.m, 4096, true);
+	wait_until(config_called_back);
+}
+END_TEST
+
+/* PC19: the machine has no more, or the device takes no more: then as with fewer */
+START_TEST(vectors_that_are_not_to_be_had_are_done_without)
+{
+	with_queues(4, 5);
+	if (_i < 4)
+		r.cfg.vectors_to_be_had = 4 - (unsigned)_i;
+	else
+		r.cfg.vectors_taken = 8 - (unsigned)_i;
+	plug();
+	ck_assert_uint_eq(model_vectors(r.m), _i % 4 < 3 ? 2 : 1);
+	for (unsigned i = 0; i < 4; i++)
+		completes_with_a_callback(i);
+}
+END_TEST
+
+START_TEST(queue_that_was_reset_has_its_vector_again) /* VQ4, PC19 */
+{
+	with_queues(2, 3);
+	plug();
+	ck_assert_int_eq(r.vdev->config->disable_vq_and_reset(r.vq[1]), 0);
+	ck_assert_int_eq(r.vdev->config->enable_vq_after_reset(r.vq[1]), 0);
+	ck_assert_uint_eq(model_queue_vector(r.m, 1), 2);
+	completes_with_a_callback(1);
+	ck_assert_int_eq(r.vdev->config->disable_vq_and_reset(r.vq[1]), 0);
+	model_config(r.m)->no_vector_taken = true;
+	ck_assert_int_lt(r.vdev->config->enable_vq_after_reset(r.vq[1]), 0);
+}
+END_TEST
+
+START_TEST(device_that_takes_no_vector_has_its_line) /* PC19 */
+{
+	with_queues(2, 4);
+	r.cfg.no_vector_taken = true;
+	plug();
+	ck_assert_uint_eq(model_vectors(r.m), 0);
+	completes_with_a_callback(0);
+	completes_with_a_callback(1);
+}
+END_TEST
+
+START_TEST(vectors_not_wanted_are_not_set)
+{
+	with_queues(2, 4);
+	r.use_irq = false;
+	plugs_and_works();
+	ck_assert_uint_eq(
+		model_trace_count(r.m, MODEL_COMMON, true, COMMON(config_msix_vector)), 0);
+}
+END_TEST
+
+START_TEST(vector_that_comes_for_nothing_does_no_harm) /* NT1 */
+{
+	with_queues(3, 4);
+	plug();
+	for (int i = 0; i < 50; i++)
+		model_irq(r.m);
+	for (unsigned i = 0; i < 3; i++)
+		completes_with_a_callback(i);
+}
+END_TEST
+
 START_TEST(no_vector_is_ever_set) /* PC19, PC20: uio_pci_generic has INTx only */
 {
 	r.use_irq = true;
@@ -976,6 +1127,7 @@ START_TEST(any_failing_step_leaves_nothing_behind)
 	r.cfg.nr_queues = r.nr_vqs = 2;
 	r.cfg.queue_size[1] = 16;
 	r.cfg.msix_left_on = true;
+	r.cfg.nr_vectors = _i == 0 ? 0 : 3;
 	for (unsigned nth = 1;; nth++) {
 		int err;
 
@@ -1027,7 +1179,7 @@ static void add_common(TCase *tc)
 	tcase_add_loop_test(tc, isr_is_read_once_an_interrupt_and_by_one_thread, 0, 2);
 	tcase_add_test(tc, function_without_interrupt_is_polled);
 	tcase_add_test(tc, interrupt_not_wanted_is_never_unmasked);
-	tcase_add_test(tc, any_failing_step_leaves_nothing_behind);
+	tcase_add_loop_test(tc, any_failing_step_leaves_nothing_behind, 0, 2);
 }
 
 static void add_modern(TCase *tc)
@@ -1039,6 +1191,7 @@ static void add_modern(TCase *tc)
 	tcase_add_test(tc, both_feature_words_are_written_and_only_before_features_ok);
 	tcase_add_loop_test(tc, short_common_structure_has_no_notify_data_and_no_queue_reset, 0, 2);
 	tcase_add_loop_test(tc, translating_iommu_is_refused_only_if_the_device_uses_it, 0, 2);
+	tcase_add_loop_test(tc, iommu_of_our_own_is_for_devices_that_go_by_it, 0, 2);
 	tcase_add_loop_test(tc, block_devices_are_known_by_their_ids, 0, 9);
 	tcase_add_loop_test(tc, missing_structure_is_refused, 0, 4);
 	tcase_add_loop_test(tc, unusable_and_unknown_capabilities_are_passed_over, 0, 12);
@@ -1060,6 +1213,13 @@ static void add_modern(TCase *tc)
 	tcase_add_test(tc, queue_that_no_memory_is_left_for_stays_as_it_was);
 	tcase_add_loop_test(tc, doorbell_outside_its_structure_is_refused, 0, 6);
 	tcase_add_test(tc, doorbell_at_the_very_end_of_its_structure_is_used);
+	tcase_add_test(tc, each_queue_has_its_vector_and_the_configuration_another);
+	tcase_add_loop_test(tc, queues_share_the_vectors_that_there_are, 0, 4);
+	tcase_add_loop_test(tc, vectors_that_are_not_to_be_had_are_done_without, 0, 8);
+	tcase_add_test(tc, queue_that_was_reset_has_its_vector_again);
+	tcase_add_test(tc, device_that_takes_no_vector_has_its_line);
+	tcase_add_test(tc, vectors_not_wanted_are_not_set);
+	tcase_add_test(tc, vector_that_comes_for_nothing_does_no_harm);
 	tcase_add_test(tc, no_vector_is_ever_set);
 	tcase_add_test(tc, transitional_device_is_driven_as_a_modern_one);
 }

@@ -121,8 +121,31 @@ void m_irq_update(struct model *m)
 		signal_irq(m);
 }
 
+/* A message: ISR has no part in it. */
+static void fire(struct model *m, uint16_t vector)
+{
+	if (vector == VIRTIO_MSI_NO_VECTOR)
+		return;
+	m->stat.irqs++;
+	m->fired |= 1ULL << vector;
+	signal_irq(m);
+}
+
+void m_irq_of_queue(struct m_queue *q)
+{
+	if (q->m->vectors > 0)
+		fire(q->m, q->vector);
+	else
+		m_irq(q->m, VIRTIO_PCI_ISR_QUEUE);
+}
+
 void m_irq(struct model *m, uint8_t isr_bits)
 {
+	if (m->vectors > 0) {
+		if (isr_bits & VIRTIO_PCI_ISR_CONFIG)
+			fire(m, m->config_vector);
+		return;
+	}
 	m->stat.irqs += m->isr == 0;
 	m->isr |= isr_bits;
 	m_irq_update(m);
@@ -131,23 +154,40 @@ void m_irq(struct model *m, uint8_t isr_bits)
 void model_irq(struct model *m)
 {
 	m_lock(m);
-	m->stat.irqs++;
-	if (!m->irq_masked)
-		signal_irq(m);
+	if (m->vectors > 0) {
+		fire(m, (uint16_t)(m_random(m) % m->vectors));
+	} else {
+		m->stat.irqs++;
+		if (!m->irq_masked)
+			signal_irq(m);
+	}
 	m_unlock(m);
 }
 
-static bool take_irq(struct model *m)
+static int take_vector(struct model *m)
+{
+	int vector = __builtin_ctzll(m->fired);
+
+	m->fired &= m->fired - 1;
+	m_trace(m, MODEL_IRQ, true, 0, 0, 3, (uint64_t)vector);
+	if (m->fired != 0)
+		signal_irq(m);
+	return 1 + vector;
+}
+
+static int take_irq(struct model *m)
 {
 	uint64_t count;
 
 	if (!m->irq_signalled || read(m->irq_fd, &count, sizeof(count)) != sizeof(count))
-		return false;
+		return 0;
 	m->irq_signalled = false;
+	if (m->vectors > 0)
+		return m->fired == 0 ? 0 : take_vector(m);
 	m->irq_masked = true;
 	m->irq_taken = m->isr != 0;
 	m_trace(m, MODEL_IRQ, true, 0, 0, 2, m->isr);
-	return true;
+	return 1;
 }
 
 static int irq_wait(struct hw *hw, int wake_fd)
@@ -193,6 +233,26 @@ static int irq_mask(struct hw *hw)
 	m->irq_masked = true;
 	m_unlock(m);
 	return 0;
+}
+
+static int irq_vectors(struct hw *hw, unsigned nr)
+{
+	struct model *m = m_of(hw);
+	unsigned max = m->cfg.vectors_to_be_had == 0 ? m->cfg.nr_vectors : m->cfg.vectors_to_be_had;
+	int err = 0;
+
+	m_lock(m);
+	m_tick(m);
+	if (nr > m->cfg.nr_vectors)
+		m_violation(m, "PC19: %u vectors of a table of %u", nr, m->cfg.nr_vectors);
+	m->vectors = 0;
+	m->fired = 0;
+	if (nr > max)
+		err = -ENOSPC;
+	else
+		m->vectors = nr;
+	m_unlock(m);
+	return err;
 }
 
 /* Other hooks */
@@ -256,6 +316,8 @@ static void close_hw(struct hw *hw)
 		m_violation(m, "closed twice");
 	if (m->status != 0 && !m->gone && !m->cfg.status_stuck)
 		m_violation(m, "CL2: closed while device_status was 0x%x", m->status);
+	if (m->vectors != 0)
+		m_violation(m, "closed while vectors were on");
 	m->closed = true;
 	m_set_bus_master(m, false);
 	m->irq_masked = true;
@@ -278,6 +340,7 @@ static const struct hw_ops ops = {
 	.irq_wait = irq_wait,
 	.irq_unmask = irq_unmask,
 	.irq_mask = irq_mask,
+	.irq_vectors = irq_vectors,
 	.bus_master = bus_master,
 	.function_reset = function_reset,
 	.sleep_us = sleep_us,
@@ -367,7 +430,9 @@ static void fill_hw(struct model *m)
 	m->hw.ids = m->cfg.ids;
 	memcpy(m->hw.bar, m->cfg.bar, sizeof(m->hw.bar));
 	m->hw.has_irq = !m->cfg.no_irq;
+	m->hw.nr_vectors = m->cfg.nr_vectors;
 	m->hw.iommu_translates = m->cfg.iommu_translates;
+	m->hw.iommu_is_ours = m->cfg.iommu_is_ours;
 	snprintf(m->hw.name, sizeof(m->hw.name), "model");
 }
 
@@ -550,6 +615,21 @@ uint16_t model_queue_size_set(const struct model *m, unsigned queue)
 bool model_irq_masked(const struct model *m)
 {
 	return m->irq_masked;
+}
+
+unsigned model_vectors(const struct model *m)
+{
+	return m->vectors;
+}
+
+uint16_t model_config_vector(const struct model *m)
+{
+	return m->config_vector;
+}
+
+uint16_t model_queue_vector(const struct model *m, unsigned queue)
+{
+	return m->queue[queue].vector;
 }
 
 void model_clear_isr(struct model *m)

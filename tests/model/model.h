@@ -53,8 +53,13 @@ struct model_config { /* start from model_defaults() */
 	bool msix_left_on;           /* by a former owner */
 	uint32_t config_space_limit; /* bytes that can be read; 0: all. Without privilege: 64 */
 	bool no_irq;
-	bool stale_irq; /* a former owner left the line raised */
+	bool stale_irq;             /* a former owner left the line raised */
+	unsigned nr_vectors;        /* of MSI-X; 0: only the line */
+	unsigned vectors_to_be_had; /* by irq_vectors(); 0: all */
+	unsigned vectors_taken;     /* by the device, the first ones only; 0: all */
+	bool no_vector_taken;
 	bool iommu_translates;
+	bool iommu_is_ours;
 
 	bool legacy; /* the registers of a legacy device, in BAR 0: model_legacy() */
 
@@ -147,7 +152,7 @@ enum model_region {
 	MODEL_DEVICE,
 	MODEL_ELSEWHERE, /* a BAR, outside all structures */
 	MODEL_MAP,       /* bar_map: off in the BAR, value is the length */
-	MODEL_IRQ,       /* off 0 masked, 1 unmasked, 2 irq_wait returned 1 */
+	MODEL_IRQ,       /* off 0 masked, 1 unmasked, 2 irq_wait returned the line, 3 a vector */
 };
 struct model_access {
 	enum model_region region;
@@ -187,6 +192,9 @@ unsigned model_inflight(struct model *m); /* exposed, not completed; all queues 
 uint16_t model_head_in_flight(struct model *m, unsigned queue, unsigned index);
 uint16_t model_queue_size_set(const struct model *m, unsigned queue);
 bool model_irq_masked(const struct model *m);
+unsigned model_vectors(const struct model *m); /* that are switched on */
+uint16_t model_config_vector(const struct model *m);
+uint16_t model_queue_vector(const struct model *m, unsigned queue);
 void model_clear_isr(struct model *m); /* as the driver's thread would, by reading it */
 bool model_is_bus_master(const struct model *m);
 size_t model_dma_live(const struct model *m); /* bytes allocated by the driver */

@@ -198,8 +198,11 @@ static bool check_features(struct model *m)
 	}
 	if (m_offered(m, VIRTIO_F_VERSION_1) && !m_negotiated(m, VIRTIO_F_VERSION_1))
 		m_violation(m, "RF1: VERSION_1 was offered and not accepted");
-	if (m_negotiated(m, VIRTIO_F_ACCESS_PLATFORM) && m->cfg.iommu_translates)
+	if (m_negotiated(m, VIRTIO_F_ACCESS_PLATFORM) && m->cfg.iommu_translates &&
+		!m->cfg.iommu_is_ours)
 		m_violation(m, "RF2: ACCESS_PLATFORM accepted, and the IOMMU is not set up");
+	if (!m_negotiated(m, VIRTIO_F_ACCESS_PLATFORM) && m->cfg.iommu_is_ours)
+		m_violation(m, "RF2: the IOMMU's addresses for a device that goes past it");
 	if (m_offered(m, VIRTIO_F_ACCESS_PLATFORM) && !m_negotiated(m, VIRTIO_F_ACCESS_PLATFORM))
 		return false;
 	return !m->cfg.refuse_features_ok;
@@ -334,6 +337,7 @@ static void write_queue_reset(struct m_queue *q, uint16_t val)
 		return;
 	q->resetting = true;
 	q->was_reset = true;
+	q->vector = VIRTIO_MSI_NO_VECTOR;
 	q->reset_left = q->m->cfg.reset_delay;
 }
 
@@ -349,7 +353,7 @@ static uint32_t read_queue(struct model *m, uint64_t off)
 	case COMMON(queue_size):
 		return q->size;
 	case COMMON(queue_msix_vector):
-		return VIRTIO_MSI_NO_VECTOR;
+		return q->vector;
 	case COMMON(queue_enable):
 		return q->enabled;
 	case COMMON(queue_notify_off):
@@ -361,6 +365,16 @@ static uint32_t read_queue(struct model *m, uint64_t off)
 	default:
 		return read_queue_reset(q);
 	}
+}
+
+/* What the register holds then: the device may lack the means. */
+static uint16_t map_vector(struct model *m, uint16_t vector)
+{
+	unsigned taken = m->cfg.vectors_taken == 0 ? m->cfg.nr_vectors : m->cfg.vectors_taken;
+
+	if (vector != VIRTIO_MSI_NO_VECTOR && vector >= m->vectors)
+		m_violation(m, "PC19: vector %u, and %u are on", vector, m->vectors);
+	return vector < taken && !m->cfg.no_vector_taken ? vector : VIRTIO_MSI_NO_VECTOR;
 }
 
 static void check_queue_write(struct model *m, const struct m_queue *q)
@@ -420,8 +434,7 @@ static void write_queue(struct model *m, uint64_t off, uint32_t val)
 	} else if (off == COMMON(queue_enable)) {
 		enable_queue(q, (uint16_t)val);
 	} else if (off == COMMON(queue_msix_vector)) {
-		if (val != VIRTIO_MSI_NO_VECTOR) /* there is no table */
-			m_violation(m, "PC19: vector %u for queue %u", val, q->index);
+		q->vector = map_vector(m, (uint16_t)val);
 	} else {
 		m_violation(m, "PC9: register 0x%lx is read-only", (long)off);
 	}
@@ -473,8 +486,7 @@ void mregs_common_write(struct model *m, uint64_t off, uint32_t val)
 		write_driver_feature(m, val);
 		break;
 	case COMMON(config_msix_vector):
-		if (val != VIRTIO_MSI_NO_VECTOR)
-			m_violation(m, "PC19: config vector %u", val);
+		m->config_vector = map_vector(m, (uint16_t)val);
 		break;
 	case COMMON(device_status):
 		write_status(m, (uint8_t)val);
@@ -509,6 +521,8 @@ static uint8_t isr_read(struct model *m)
 	if (!m->reset_pending) /* else its reader may be late, and does no harm */
 		check_state(m, false);
 	m->stat.isr_reads++;
+	if (m->vectors > 0)
+		m_violation(m, "PC17: ISR is read while MSI-X is on");
 	if ((m->status & VIRTIO_CONFIG_S_DRIVER_OK) != 0) {
 		if (m->isr_thread_set && !pthread_equal(m->isr_thread, pthread_self()))
 			m_violation(m, "PC16: ISR is read by two threads");
@@ -702,6 +716,7 @@ void mregs_reset(struct model *m)
 		mring_disable(q);
 		q->max = q->size = m->cfg.queue_size[i];
 		q->resetting = q->was_reset = false;
+		q->vector = VIRTIO_MSI_NO_VECTOR;
 	}
 	m->ordered_seq = m->device_stores; /* the status that reads 0 comes after all of them */
 	m->cfg.blk.writeback = m->first_writeback;

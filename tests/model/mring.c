@@ -355,7 +355,7 @@ static void push_used(
 
 	if (q->is_packed) {
 		if (mpacked_push_used(q, nr_descs, id, len))
-			m_irq(q->m, VIRTIO_PCI_ISR_QUEUE);
+			m_irq_of_queue(q);
 		return;
 	}
 	e = &q->used->ring[q->used_idx % q->size];
@@ -365,7 +365,7 @@ static void push_used(
 	mdma_device_store(q->m, &e->len, htole32(len), 4);
 	store16(q->m, &q->used->idx, q->used_idx);
 	if (wants_irq(q, old))
-		m_irq(q->m, VIRTIO_PCI_ISR_QUEUE);
+		m_irq_of_queue(q);
 }
 
 /* Service */
@@ -645,7 +645,7 @@ void model_jump_used_idx(struct model *m, unsigned queue, uint16_t by)
 	if (q->enabled && !q->is_packed) {
 		q->used_idx = (uint16_t)(q->used_idx + by);
 		store16(m, &q->used->idx, q->used_idx);
-		m_irq(m, VIRTIO_PCI_ISR_QUEUE);
+		m_irq_of_queue(q);
 	}
 	m_unlock(m);
 }

@@ -42,7 +42,7 @@ struct m_queue {
 	struct model *m;
 	uint16_t index;
 	/* registers */
-	uint16_t max, size, enabled;
+	uint16_t max, size, enabled, vector;
 	uint32_t addr[6];
 	uint8_t addr_written; /* bit i: addr[i] since reset */
 	bool resetting;       /* queue_reset is 1 */
@@ -136,6 +136,8 @@ struct model {
 	bool irq_signalled; /* irq_fd is readable */
 	bool irq_taken;     /* irq_wait returned, ISR not read since */
 	int irq_fd;
+	unsigned vectors; /* MSI-X is on with so many; 0: the line */
+	uint64_t fired;   /* those that came, and were not waited for yet */
 	bool isr_thread_set;
 	pthread_t isr_thread;
 
@@ -198,6 +200,7 @@ bool m_fails(struct model *m); /* a fallible hook asks whether it is its turn */
 void m_tick(struct model *m);  /* at the start of every access */
 void m_tick_region(struct model *m, enum model_region region);
 void m_irq(struct model *m, uint8_t isr_bits);
+void m_irq_of_queue(struct m_queue *q);
 void m_irq_update(struct model *m);
 bool m_negotiated(const struct model *m, unsigned bit);
 bool m_offered(const struct model *m, unsigned bit);
