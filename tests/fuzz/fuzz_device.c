@@ -326,6 +326,8 @@ static void set_up(struct fz_input *in)
 	t.liar.function_resets = how & 8;
 	t.liar.hw.iommu_translates = (how & 48) == 48;
 	t.settles = how & 64;
+	if (how & 128)
+		liar_be_legacy(&t.liar);
 }
 
 static bool open_disk(struct step_record *s, struct fz_input *in)

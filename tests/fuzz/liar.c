@@ -4,6 +4,7 @@
 #include "liar.h"
 #include "world.h"
 
+#define LEGACY_BAR    0
 #define BAR           4
 #define COMMON_AT     0x0000U
 #define ISR_AT        0x1000U
@@ -11,6 +12,7 @@
 #define NOTIFY_AT     0x3000U
 #define BAR_BYTES     0x4000U
 #define NOTIFY_EACH   4U
+#define MSIX_AT       0x84 /* in configuration space */
 #define PCI_COMMAND   0x04
 #define PCI_MASTER    0x04
 #define COMMON(field) offsetof(struct virtio_pci_common_cfg, field)
@@ -329,26 +331,60 @@ static uint32_t read_common(struct liar *l, uint64_t off)
 	}
 }
 
-static uint32_t honest_read(struct liar *l, int bar, uint64_t off)
+static uint32_t read_device(struct liar *l, uint64_t off)
 {
 	uint32_t val = 0;
 
-	if (bar != BAR)
+	if (off < sizeof(l->config))
+		memcpy(&val, l->config + off,
+			sizeof(l->config) - off < 4 ? sizeof(l->config) - off : 4);
+	return val;
+}
+
+static uint32_t read_isr(struct liar *l)
+{
+	uint32_t val = l->isr;
+
+	l->isr = 0;
+	return val;
+}
+
+static uint32_t legacy_config_at(const struct liar *l)
+{
+	return VIRTIO_PCI_CONFIG_OFF(l->space[MSIX_AT + 3] & 0x80);
+}
+
+static uint32_t read_legacy(struct liar *l, uint64_t off)
+{
+	struct liar_queue *q = selected(l);
+
+	if (off >= legacy_config_at(l))
+		return read_device(l, off - legacy_config_at(l));
+	switch (off) {
+	case VIRTIO_PCI_HOST_FEATURES:
+		return l->features[0];
+	case VIRTIO_PCI_QUEUE_PFN:
+		return q != NULL && q->enabled ? 1 : 0;
+	case VIRTIO_PCI_QUEUE_NUM:
+		return q == NULL ? 0 : q->size;
+	case VIRTIO_PCI_STATUS:
+		return read_status(l);
+	case VIRTIO_PCI_ISR:
+		return read_isr(l);
+	default:
+		return 0;
+	}
+}
+
+static uint32_t honest_read(struct liar *l, int bar, uint64_t off)
+{
+	if (bar == LEGACY_BAR)
+		return read_legacy(l, off);
+	if (bar != BAR || off >= NOTIFY_AT)
 		return 0;
 	if (off < ISR_AT)
 		return read_common(l, off - COMMON_AT);
-	if (off >= NOTIFY_AT)
-		return 0;
-	if (off >= DEVICE_AT) {
-		off -= DEVICE_AT;
-		if (off < sizeof(l->config))
-			memcpy(&val, l->config + off,
-				sizeof(l->config) - off < 4 ? sizeof(l->config) - off : 4);
-		return val;
-	}
-	val = l->isr;
-	l->isr = 0;
-	return val;
+	return off >= DEVICE_AT ? read_device(l, off - DEVICE_AT) : read_isr(l);
 }
 
 static void check_access(const struct liar *l, int bar, uint64_t off, unsigned bytes)
@@ -416,6 +452,14 @@ static void write_queue(struct liar *l, uint64_t off, uint32_t val)
 		q->addr[(off - COMMON(queue_desc_lo)) / 4] = val;
 }
 
+static void write_status(struct liar *l, uint8_t val)
+{
+	if (val == 0)
+		reset(l); /* its end may take longer to be seen */
+	else
+		l->status = val;
+}
+
 static void write_common(struct liar *l, uint64_t off, uint32_t val)
 {
 	switch (off) {
@@ -430,10 +474,7 @@ static void write_common(struct liar *l, uint64_t off, uint32_t val)
 			l->driver_features[l->select[1]] = val;
 		break;
 	case COMMON(device_status):
-		if ((uint8_t)val == 0)
-			reset(l); /* its end may take longer to be seen */
-		else
-			l->status = (uint8_t)val;
+		write_status(l, (uint8_t)val);
 		break;
 	case COMMON(queue_select):
 		l->queue_select = (uint16_t)val;
@@ -449,22 +490,61 @@ static void write_device(struct liar *l, uint64_t off, uint32_t val, unsigned by
 		memcpy(l->config + off, &val, bytes);
 }
 
+static void write_page_number(struct liar *l, uint32_t val)
+{
+	struct liar_queue *q = selected(l);
+	uint64_t desc = (uint64_t)val << VIRTIO_PCI_QUEUE_ADDR_SHIFT, avail, used;
+
+	if (q == NULL)
+		return;
+	avail = desc + q->size * sizeof(struct vring_desc);
+	used = (avail + 6 + 2ULL * q->size + VIRTIO_PCI_VRING_ALIGN - 1) &
+	       ~(uint64_t)(VIRTIO_PCI_VRING_ALIGN - 1);
+	l->driver_features[1] = 0;
+	memcpy(q->addr, &(const uint64_t[]){desc, avail, used}, sizeof(q->addr));
+	enable(l, q);
+}
+
+static void kicked(struct liar *l)
+{
+	if (!l->hold)
+		liar_serve(l);
+}
+
+static void write_legacy(struct liar *l, uint64_t off, uint32_t val, unsigned bytes)
+{
+	if (off >= legacy_config_at(l))
+		write_device(l, off - legacy_config_at(l), val, bytes);
+	else if (off == VIRTIO_PCI_GUEST_FEATURES)
+		l->driver_features[0] = val;
+	else if (off == VIRTIO_PCI_QUEUE_PFN)
+		write_page_number(l, val);
+	else if (off == VIRTIO_PCI_QUEUE_SEL)
+		l->queue_select = (uint16_t)val;
+	else if (off == VIRTIO_PCI_QUEUE_NOTIFY)
+		kicked(l);
+	else if (off == VIRTIO_PCI_STATUS)
+		write_status(l, (uint8_t)val);
+}
+
 static void bar_write(struct hw *hw, int bar, uint64_t off, unsigned bytes, uint32_t val)
 {
 	struct liar *l = to_liar(hw);
 
 	tick(l);
 	check_access(l, bar, off, bytes);
-	if (bar != BAR || l->gone)
+	if (l->gone)
 		return;
-	if (off >= NOTIFY_AT) {
-		if (!l->hold)
-			liar_serve(l);
-	} else if (off >= DEVICE_AT) {
+	if (bar == LEGACY_BAR)
+		write_legacy(l, off, val, bytes);
+	else if (bar != BAR)
+		return;
+	else if (off >= NOTIFY_AT)
+		kicked(l);
+	else if (off >= DEVICE_AT)
 		write_device(l, off - DEVICE_AT, val, bytes);
-	} else if (off < ISR_AT) {
+	else if (off < ISR_AT)
 		write_common(l, off - COMMON_AT, val);
-	}
 }
 
 static void write8(struct hw *hw, int bar, uint64_t off, uint8_t val)
@@ -711,10 +791,10 @@ static void fill_space(struct liar *l)
 	put_cap(l, 0x40, 0x50, VIRTIO_PCI_CAP_COMMON_CFG, COMMON_AT);
 	put_cap(l, 0x50, 0x60, VIRTIO_PCI_CAP_ISR_CFG, ISR_AT);
 	put_cap(l, 0x60, 0x70, VIRTIO_PCI_CAP_DEVICE_CFG, DEVICE_AT);
-	put_cap(l, 0x70, 0x84, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY_AT);
+	put_cap(l, 0x70, MSIX_AT, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY_AT);
 	memcpy(l->space + 0x80, &multiplier, sizeof(multiplier));
-	l->space[0x84] = 0x11; /* MSI-X, left on */
-	l->space[0x87] = 0x80;
+	l->space[MSIX_AT] = 0x11; /* MSI-X, left on */
+	l->space[MSIX_AT + 3] = 0x80;
 }
 
 static void fill_config(struct liar *l)
@@ -762,4 +842,13 @@ void liar_begin(struct liar *l, const struct liar_ops *liar_ops)
 	}
 	fill_space(l);
 	fill_config(l);
+}
+
+void liar_be_legacy(struct liar *l)
+{
+	l->hw.ids.device = VIRTIO_PCI_DEVICE_BLK_OLD;
+	l->hw.ids.subdevice = VIRTIO_ID_BLOCK;
+	l->hw.bar[BAR].bytes = 0;
+	l->hw.bar[LEGACY_BAR] = (struct hw_bar){.bytes = 128, .is_io = true};
+	l->space[0x34] = MSIX_AT;
 }

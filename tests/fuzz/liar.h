@@ -107,6 +107,7 @@ struct liar {
 };
 
 void liar_begin(struct liar *l, const struct liar_ops *ops); /* honest, with what QEMU offers */
+void liar_be_legacy(struct liar *l); /* with the registers of a legacy device, after liar_begin() */
 /* EVENT happens now (WHEN 0), or at the access number WHEN from now. */
 void liar_do(struct liar *l, unsigned when, const struct liar_event *event);
 void liar_go_on(struct liar *l); /* the driver is called again: patience begins anew */
