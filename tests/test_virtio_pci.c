@@ -998,6 +998,14 @@ START_TEST(legacy_configuration_moves_while_msix_is_on)
 }
 END_TEST
 
+START_TEST(legacy_device_never_gets_addresses_of_an_iommu) /* RF2: it has no ACCESS_PLATFORM */
+{
+	r.cfg.iommu_translates = r.cfg.iommu_is_ours = true;
+	is_refused(-EOPNOTSUPP, "uio_pci_generic");
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, VIRTIO_PCI_QUEUE_PFN), 0);
+}
+END_TEST
+
 START_TEST(legacy_device_without_any_one_feature_is_served) /* FE1, LG5 */
 {
 	r.cfg.features[0] |= BIT(VIRTIO_F_ANY_LAYOUT);
@@ -1230,6 +1238,7 @@ static void add_legacy(TCase *tc)
 	tcase_add_loop_test(tc, legacy_device_is_one_by_its_id_and_its_io_bar, 0, 3);
 	tcase_add_loop_test(tc, legacy_bar_too_short_for_a_capacity_is_refused, 0, 7);
 	tcase_add_test(tc, legacy_configuration_moves_while_msix_is_on);
+	tcase_add_test(tc, legacy_device_never_gets_addresses_of_an_iommu);
 	tcase_add_loop_test(tc, legacy_device_without_any_one_feature_is_served, 0, 32);
 	tcase_add_test(tc, legacy_features_are_32_and_the_unknown_are_left_alone);
 	tcase_add_loop_test(tc, legacy_queue_has_the_size_that_the_device_gives, 0, 14);
