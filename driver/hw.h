@@ -71,7 +71,10 @@ struct hw_ops {
 	int (*function_reset)(
 		struct hw *hw); /* the last resort when a reset times out; -EOPNOTSUPP */
 	void (*sleep_us)(struct hw *hw, uint32_t us); /* while a register is awaited */
-	void (*close)(struct hw *hw);                 /* masks, bus master off, unmaps, lets go */
+	/* How often the whole machine was suspended, or was about to be, since it was booted. NULL:
+	 * not known. */
+	uint64_t (*nr_suspends)(struct hw *hw);
+	void (*close)(struct hw *hw); /* masks, bus master off, unmaps, lets go */
 
 	/* Only the model has these; NULL means plain memory. */
 	void (*dma_store)(struct hw *hw, void *p, uint64_t val, int bytes);

@@ -12,7 +12,8 @@
 #include "sysfs.h"
 #include "virtio.h"
 
-#define RUN_DIR "/run/vblkfs"
+#define RUN_DIR       "/run/vblkfs"
+#define SUSPEND_STATS "/sys/power/suspend_stats"
 
 int hw_fail(const struct hw_reason *why, int err, const char *format, ...)
 {
@@ -44,6 +45,17 @@ void hw_sleep_us(struct hw *hw, uint32_t us)
 
 	(void)hw;
 	(void)nanosleep(&ts, NULL);
+}
+
+/* A suspend that failed may have got as far as the devices. */
+uint64_t hw_nr_suspends(struct hw *hw)
+{
+	uint64_t success = 0, fail = 0;
+
+	(void)hw;
+	(void)sysfs_read_u64(&success, SUSPEND_STATS "/success");
+	(void)sysfs_read_u64(&fail, SUSPEND_STATS "/fail");
+	return success + fail;
 }
 
 static uint16_t id_of(const char *address, const char *name)

@@ -23,6 +23,7 @@ int hw_fail_errno(const struct hw_reason *why, int err, const char *what);
 int hw_uio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
 int hw_vfio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
 
-/* For both: while a register is awaited. */
+/* For both, see hw.h. */
 void hw_sleep_us(struct hw *hw, uint32_t us);
+uint64_t hw_nr_suspends(struct hw *hw);
 #endif

@@ -222,6 +222,7 @@ static const struct hw_ops uio_ops = {
 	.bus_master = uio_bus_master,
 	.function_reset = uio_function_reset,
 	.sleep_us = hw_sleep_us,
+	.nr_suspends = hw_nr_suspends,
 	.close = uio_close,
 };
 

@@ -240,6 +240,7 @@ static const struct hw_ops vfio_ops = {
 	.bus_master = hook_bus_master,
 	.function_reset = hook_function_reset,
 	.sleep_us = hw_sleep_us,
+	.nr_suspends = hw_nr_suspends,
 	.close = hook_close,
 };
 

@@ -144,6 +144,7 @@ struct vblk {
 	/* Resets: who makes one holds config_lock, as does who calls vblk_break(). */
 	uint64_t reset_ns[VBLK_RESETS_MAX]; /* the last that the device asked for */
 	atomic_uint nr_resets;
+	uint64_t nr_suspends; /* of the machine, when the device was last made live */
 
 	/* Changing requests that are done (see vblk_nr_changes()) when the last successful flush was
 	 * submitted. And a negative errno that the next flush owes. */
@@ -235,18 +236,27 @@ int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
 void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */
 
+enum vblk_reset_cause {
+	VBLK_REQUESTED, /* it finishes what it has first, and flushes */
+	VBLK_SUSPENDED, /* what it had is sent again */
+	VBLK_BROKEN,    /* that, and what it did not flush may be lost */
+};
+
 /* vblk_reset.c; caller holds config_lock and no ring's: */
 /* The device is of no use any more: reset it, then fail everything with ERR. Once. WHY goes to the
  * log. */
 void vblk_break(struct vblk *vblk, int err, const char *why);
-/* Reset the device and go on: requests wait meanwhile, and those that it had are sent again. PLANNED:
- * it finishes them first, and flushes. WHY goes to the log. On failure everything fails. */
-int vblk_reset(struct vblk *vblk, bool planned, const char *why);
+/* Reset the device and go on: requests wait meanwhile. WHY goes to the log. On failure everything
+ * fails. */
+int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why);
+/* The device has lost its state: because the machine was suspended, and is awake again? Then it was
+ * at rest, and may have kept what it was given: the memory that depends on it was kept, too. */
+bool vblk_was_suspended(struct vblk *vblk);
 /* All that was submitted is done, and durable. Whatever comes of it, vblk_rings_thaw() next. */
 int vblk_quiesce(struct vblk *vblk);
 
 /* virtio_blk.c: */
 const char *vblk_what_is_wrong(int err); /* with the device's health */
 /* After a reset: configuration, cache mode, then the rings. */
-int vblk_go_on(struct vblk *vblk);
+int vblk_go_on(struct vblk *vblk, enum vblk_reset_cause cause);
 #endif

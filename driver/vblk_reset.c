@@ -17,10 +17,12 @@
 #include "log.h"
 #include "vblk.h"
 
-#define DRAIN_LIMIT_US  (30U * 1000 * 1000)
-#define DRAIN_POLL_US   100U
-#define DRAIN_HEALTH_US 10000U
-#define MINUTE_NS       (60ULL * 1000 * 1000 * 1000)
+#define DRAIN_LIMIT_US   (30U * 1000 * 1000)
+#define DRAIN_POLL_US    100U
+#define DRAIN_HEALTH_US  10000U
+#define SUSPEND_LIMIT_US (1000U * 1000)
+#define SUSPEND_POLL_US  10000U
+#define MINUTE_NS        (60ULL * 1000 * 1000 * 1000)
 
 void vblk_break(struct vblk *vblk, int err, const char *why)
 {
@@ -100,8 +102,23 @@ static int give_up(struct vblk *vblk, int err, const char *why, const char *what
 	return err;
 }
 
+bool vblk_was_suspended(struct vblk *vblk)
+{
+	struct hw *hw = vblk->hw;
+
+	if (hw->ops->nr_suspends == NULL)
+		return false;
+	/* The kernel lets its processes go on first, and counts then. */
+	for (uint32_t waited_us = 0; waited_us < SUSPEND_LIMIT_US; waited_us += SUSPEND_POLL_US) {
+		if (hw->ops->nr_suspends(hw) != vblk->nr_suspends)
+			return true;
+		hw->ops->sleep_us(hw, SUSPEND_POLL_US);
+	}
+	return false;
+}
+
 /* The part between the freeze and the end. */
-static int reset_device(struct vblk *vblk)
+static int reset_device(struct vblk *vblk, enum vblk_reset_cause cause)
 {
 	int err;
 
@@ -109,28 +126,34 @@ static int reset_device(struct vblk *vblk)
 	err = virtio_reset_device(vblk->vdev);
 	if (err < 0)
 		return err;
+	if (vblk->hw->ops->nr_suspends != NULL)
+		vblk->nr_suspends = vblk->hw->ops->nr_suspends(vblk->hw);
 	err = virtio_device_restart(vblk->vdev);
-	return err < 0 ? err : vblk_go_on(vblk);
+	return err < 0 ? err : vblk_go_on(vblk, cause);
 }
 
-int vblk_reset(struct vblk *vblk, bool planned, const char *why)
+int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 {
+	bool planned = cause == VBLK_REQUESTED;
 	int err = atomic_load(&vblk->dead);
 
 	if (err != 0)
 		return err;
 	if (vblk->vdev->config->restart_vqs == NULL)
 		return planned ? -EOPNOTSUPP : give_up(vblk, -EIO, why, "and it can't be reset");
-	if (!planned && too_often(vblk))
+	if (cause == VBLK_BROKEN && too_often(vblk))
 		return give_up(vblk, -EIO, why, "time and again");
-	log_line(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: it is reset", vblk->info.name, why);
+	log_line(cause == VBLK_BROKEN ? LOG_WARNING : LOG_NOTICE, "%s: %s: it is reset",
+		vblk->info.name, why);
 	vblk_rings_quiesce(vblk);
 	err = planned ? vblk_quiesce(vblk) : 0;
-	if (err < 0) /* then it is a reset as any other */
+	if (err == -ECONNRESET && vblk_was_suspended(vblk))
+		cause = VBLK_SUSPENDED;
+	else if (err < 0) /* then it is a reset as any other */
 		log_line(LOG_WARNING, "%s: before the reset: %s", vblk->info.name,
 			err == -ETIMEDOUT ? vblk->vdev->config->silence(vblk->vdev)
 					  : strerror(-err));
-	err = reset_device(vblk);
+	err = reset_device(vblk, cause);
 	if (err < 0)
 		return give_up(vblk, err, why,
 			vblk->vdev->why[0] != '\0' ? vblk->vdev->why : "and its reset failed");

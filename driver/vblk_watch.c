@@ -40,7 +40,7 @@ static void time_out(struct vblk *vblk, const char *why)
 	if (vblk->watch.timed_out)
 		vblk_break(vblk, -EIO, why);
 	else
-		(void)vblk_reset(vblk, false, why);
+		(void)vblk_reset(vblk, VBLK_BROKEN, why);
 	virtio_config_unlock(vblk->vdev);
 	vblk->watch.timed_out = true;
 }
@@ -63,26 +63,6 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 	}
 }
 
-/* False: it stands still. */
-static bool check_ring(struct vblk *vblk, unsigned index)
-{
-	struct vblk_watch *w = &vblk->watch;
-	struct vblk_ring *ring = &vblk->ring[index];
-	uint64_t returned = atomic_load(&ring->nr_returned);
-
-	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
-		w->timed_out = w->timed_out && returned == w->seen[index];
-		w->seen[index] = returned;
-		w->idle_ticks[index] = 0;
-		return true;
-	}
-	w->idle_ticks[index]++;
-	handle_stall(vblk, index);
-	w->seen[index] = atomic_load(&ring->nr_returned); /* a reset brings them back, too */
-	(void)vblk_ring_wake(ring);
-	return false;
-}
-
 /* Without interrupts a change of the configuration is seen here. */
 static void check_device(struct vblk *vblk)
 {
@@ -98,6 +78,26 @@ static void check_device(struct vblk *vblk)
 	if (err < 0 || generation != vblk->watch.generation)
 		virtio_config_changed(vdev);
 	vblk->watch.generation = generation;
+}
+
+static void check_ring(struct vblk *vblk, unsigned index)
+{
+	struct vblk_watch *w = &vblk->watch;
+	struct vblk_ring *ring = &vblk->ring[index];
+	uint64_t returned = atomic_load(&ring->nr_returned);
+
+	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
+		w->timed_out = w->timed_out && returned == w->seen[index];
+		w->seen[index] = returned;
+		w->idle_ticks[index] = 0;
+		return;
+	}
+	w->idle_ticks[index]++;
+	check_device(vblk); /* it may know better than the clock, and be reset */
+	if (atomic_load(&ring->nr_returned) == returned)
+		handle_stall(vblk, index);
+	w->seen[index] = atomic_load(&ring->nr_returned); /* a reset brings them back, too */
+	(void)vblk_ring_wake(ring);
 }
 
 static bool anything_inflight(struct vblk *vblk)
@@ -127,16 +127,13 @@ static void turn_off(struct vblk *vblk)
 
 static void tick(struct vblk *vblk)
 {
-	bool stalled = false;
-
 	if (atomic_load(&vblk->dead) != 0) {
 		atomic_store(&vblk->watch.on, false);
 		return;
 	}
 	for (unsigned i = 0; i < vblk->nr_rings; i++)
-		if (!check_ring(vblk, i))
-			stalled = true;
-	if (stalled || !atomic_load(&vblk->vdev->has_irq))
+		check_ring(vblk, i);
+	if (!atomic_load(&vblk->vdev->has_irq))
 		check_device(vblk);
 	if (!anything_inflight(vblk))
 		turn_off(vblk);

@@ -305,8 +305,10 @@ static void vblk_config_changed(struct virtio_device *vdev)
 	err = reread_config(vblk, &c);
 	if (err == 0)
 		set_capacity(vblk, &c);
+	else if (err == -ECONNRESET && vblk_was_suspended(vblk))
+		(void)vblk_reset(vblk, VBLK_SUSPENDED, "the machine was suspended");
 	else if (err == -EIO || err == -ECONNRESET)
-		(void)vblk_reset(vblk, false, vblk_what_is_wrong(err));
+		(void)vblk_reset(vblk, VBLK_BROKEN, vblk_what_is_wrong(err));
 	else
 		vblk_break(vblk, err,
 			err == -EPROTO ? "the device's new configuration makes no sense"
@@ -323,11 +325,15 @@ static void vblk_freeze(struct virtio_device *vdev)
 
 /* What the device acknowledged and did not flush may be gone with its state. Whoever flushes next
  * must not take it for durable. */
-static void restore_rings(struct vblk *vblk)
+static void restore_rings(struct vblk *vblk, enum vblk_reset_cause cause)
 {
 	uint64_t nr_changes = vblk_nr_changes(vblk);
 	int err = 0;
 
+	if (cause == VBLK_SUSPENDED) {
+		vblk_rings_restore(vblk, 0);
+		return;
+	}
 	if (atomic_load(&vblk->volatile_cache) && nr_changes != atomic_load(&vblk->nr_flushed)) {
 		err = -EIO;
 		log_line(LOG_ERR,
@@ -346,7 +352,7 @@ static int write_cache_mode(struct vblk *vblk, bool writeback)
 	return vdev->config->get(vdev, CONFIG(writeback), 1) == writeback ? 0 : -EIO;
 }
 
-int vblk_go_on(struct vblk *vblk)
+int vblk_go_on(struct vblk *vblk, enum vblk_reset_cause cause)
 {
 	struct virtio_device *vdev = vblk->vdev;
 	struct vblk_config c;
@@ -361,7 +367,7 @@ int vblk_go_on(struct vblk *vblk)
 		return virtio_fail(vdev, err, "%s", vblk_what_is_wrong(err));
 	set_capacity(vblk, &c);
 	atomic_fetch_add(&vblk->nr_resets, 1); /* before anybody sees that requests go on */
-	restore_rings(vblk);
+	restore_rings(vblk, cause);
 	return 0;
 }
 
@@ -373,7 +379,7 @@ static void vblk_restore(struct virtio_device *vdev)
 		vdev->config->set(vdev, CONFIG(writeback), 1, atomic_load(&vblk->volatile_cache));
 	vblk_config_changed(vdev);
 	if (!atomic_load(&vblk->breaking))
-		restore_rings(vblk);
+		restore_rings(vblk, VBLK_BROKEN);
 }
 
 /* --- beginning and end --- */
@@ -503,8 +509,11 @@ static int commit_earlier_writes(struct vblk *vblk)
 
 static int start(struct vblk *vblk)
 {
-	int err = virtio_device_ready(vblk->vdev);
+	int err;
 
+	if (vblk->hw->ops->nr_suspends != NULL)
+		vblk->nr_suspends = vblk->hw->ops->nr_suspends(vblk->hw);
+	err = virtio_device_ready(vblk->vdev);
 	if (err == 0)
 		err = read_serial(vblk);
 	if (err == 0)
@@ -742,7 +751,7 @@ int vblk_reset_disk(struct blockdev *dev)
 	if (dev->ops != &vblk_ops)
 		return -EOPNOTSUPP;
 	virtio_config_lock(vblk->vdev);
-	err = vblk_reset(vblk, true, "by request");
+	err = vblk_reset(vblk, VBLK_REQUESTED, "by request");
 	virtio_config_unlock(vblk->vdev);
 	return err;
 }

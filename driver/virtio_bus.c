@@ -270,8 +270,10 @@ int virtio_device_health(struct virtio_device *vdev)
 	if (err < 0)
 		return err;
 	status = vdev->config->get_status(vdev);
+	/* 0 is what an unmapped function reads as; or the machine was suspended, which resets it. */
+	if (status == 0 && vdev->config->is_there != NULL && vdev->config->is_there(vdev))
+		return -ECONNRESET;
 	if (status == STATUS_GONE || status == 0) {
-		/* Nobody but us may reset it: 0 is what an unmapped function reads as. */
 		atomic_store(&vdev->gone, -ENODEV);
 		return -ENODEV;
 	}

@@ -73,6 +73,8 @@ struct virtio_config_ops {
 		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
 	/* Why it may be that the device does not answer, in words. */
 	const char *(*silence)(struct virtio_device *vdev);
+	/* Is there a device whose status is 0, or nothing? NULL: nothing. */
+	bool (*is_there)(struct virtio_device *vdev);
 	void (*close)(struct virtio_device *vdev); /* unregister, and let go of all */
 };
 
@@ -159,7 +161,7 @@ int virtio_device_restart(struct virtio_device *vdev);
 void virtio_config_lock(struct virtio_device *vdev);
 void virtio_config_unlock(struct virtio_device *vdev);
 /* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its
- * DRIVER_OK. One register read. */
+ * DRIVER_OK, or all of its state. One register read. */
 int virtio_device_health(struct virtio_device *vdev);
 /* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do
  * nothing. */

@@ -132,12 +132,27 @@ void vpci_set_field(struct virtio_pci *vpci, const struct vpci_region *r, uint32
 	}
 }
 
+/* Reads of a function that was removed give all ones. */
+static bool is_removed(struct hw *hw)
+{
+	uint16_t vendor;
+
+	return hw->ops->cfg_read(hw, PCI_VENDOR, &vendor, 2) < 0 || vendor == 0xffff;
+}
+
+bool vpci_is_there(struct virtio_device *vdev)
+{
+	return !is_removed(vdev->hw);
+}
+
 const char *vpci_silence(struct virtio_device *vdev)
 {
 	uint8_t command;
 
 	if (vdev->hw->ops->cfg_read(vdev->hw, PCI_COMMAND, &command, 1) < 0)
 		return "its configuration space can't be read";
+	if (is_removed(vdev->hw))
+		return "the device is gone";
 	if (!(command & PCI_COMMAND_MASTER))
 		return "bus mastering was turned off: did another program open the function?";
 	return "the host does not answer";
@@ -430,14 +445,6 @@ static int disable_msix(struct hw *hw, uint32_t at)
 		return err;
 	control &= (uint8_t)~PCI_MSIX_ENABLE;
 	return hw->ops->cfg_write(hw, at + PCI_MSIX_CONTROL + 1, &control, 1);
-}
-
-/* Reads of a function that was removed give all ones. */
-static bool is_removed(struct hw *hw)
-{
-	uint16_t vendor;
-
-	return hw->ops->cfg_read(hw, PCI_VENDOR, &vendor, 2) < 0 || vendor == 0xffff;
 }
 
 static const char *access_error(int err)

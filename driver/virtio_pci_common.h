@@ -76,4 +76,5 @@ int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 void vpci_del_vqs(struct virtio_device *vdev);
 int vpci_restart_vqs(struct virtio_device *vdev);
 const char *vpci_silence(struct virtio_device *vdev);
+bool vpci_is_there(struct virtio_device *vdev);
 #endif

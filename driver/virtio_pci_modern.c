@@ -291,6 +291,7 @@ static const struct virtio_config_ops vpci_modern_config_ops = {
 	.restart_vqs = vpci_restart_vqs,
 	.regions = vpci_regions,
 	.silence = vpci_silence,
+	.is_there = vpci_is_there,
 	.close = virtio_pci_close,
 };
 

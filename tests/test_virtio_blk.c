@@ -1825,6 +1825,128 @@ START_TEST(stopped_device_is_reset_and_goes_on) /* VIRTIO.md trap 11 */
 }
 END_TEST
 
+/* Nobody can know at once that the device sleeps, and kicks it. */
+static void forgive_kicks(void)
+{
+	const char *text = model_violation_text(r.m);
+
+	for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1)
+		ck_assert_msg(strncmp(line, "IN4: kick before DRIVER_OK\n", 27) == 0, "%s", text);
+	model_forgive(r.m);
+}
+
+/* Asleep with 40 writes: two are done and not flushed, some are with the device, some wait. Bit 0 of
+ * _i: it has lost all of its state; bit 1: a request's time limit is over before anybody looks. */
+START_TEST(suspend_of_the_machine_loses_nothing)
+{
+	static struct io io[40];
+	struct vblk_watch *w;
+	uint8_t *buf, *want = malloc(40 * 512);
+
+	r.opts.timeout_s = _i & 2 ? 1 : 0;
+	open_holding(io, BLK_WRITE, 40, &buf);
+	w = &((struct vblk *)r.dev)->watch;
+	w->tick_ms = _i & 2 ? 1000 : 20;
+	memcpy(want, buf, 40 * 512);
+	ck_assert(model_complete(r.m, 0, 3));
+	ck_assert(model_complete(r.m, 0, 1));
+	stop_holding();
+	model_suspend(r.m, _i & 1);
+	all_end_with(io, 40, 0);
+	ck_assert_msg(log_says("the machine was suspended"), "%s", last_log.text);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert(model_is_bus_master(r.m));
+	ck_assert_mem_eq(model_disk(r.m) + 8 * 512, want, 40 * 512);
+	ck_assert_int_eq(flush(), 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1);
+	forgive_kicks();
+	blk_dma_free(r.dev, buf, 40 * 512);
+	free(want);
+}
+END_TEST
+
+static void count_late(struct model *m, uint32_t off, void *arg)
+{
+	(void)off, (void)arg;
+	model_config(m)->nr_suspends = 1;
+}
+
+/* Processes run before the kernel has counted it. */
+START_TEST(suspend_that_is_counted_late_is_known_all_the_same)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_stepped(3, io, &buf);
+	stop_holding();
+	model_suspend(r.m, true);
+	model_config(r.m)->nr_suspends = 0;
+	model_config(r.m)->on_sleep = count_late;
+	all_end_with(io, 3, 0);
+	ck_assert_msg(log_says("the machine was suspended"), "%s", last_log.text);
+	forgive_kicks();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+START_TEST(suspends_may_be_many)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_stepped(3, io, &buf);
+	(void)model_complete_all(r.m);
+	all_end_with(io, 3, 0);
+	for (unsigned i = 1; i <= 2 * VBLK_RESETS_MAX; i++) {
+		model_config(r.m)->hold = true;
+		submit_some(io, 3, buf);
+		stop_holding();
+		model_suspend(r.m, i % 2 == 0);
+		all_end_with(io, 3, 0);
+		ck_assert_uint_eq(info().nr_resets, i);
+	}
+	forgive_kicks();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+/* Nobody slept: somebody else reset it, and who knows what became of its cache. */
+START_TEST(device_that_was_reset_by_others_goes_on_and_fails_a_flush)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_holding(io, BLK_WRITE, 3, &buf);
+	((struct vblk *)r.dev)->watch.tick_ms = 20;
+	ck_assert(model_complete(r.m, 0, 0));
+	stop_holding();
+	model_suspend(r.m, true);
+	model_config(r.m)->nr_suspends = 0;
+	all_end_with(io, 3, 0);
+	ck_assert_msg(log_says("may be lost"), "%s", last_log.text);
+	ck_assert_int_eq(flush(), -EIO);
+	ck_assert_int_eq(flush(), 0);
+	forgive_kicks();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+/* VIRTIO.md trap 15: what is left of a function that is gone may read as 0, too. */
+START_TEST(function_that_is_gone_and_reads_as_zero_is_gone)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_stepped(3, io, &buf);
+	model_suspend(r.m, true);
+	memset(model_config_space(r.m), 0xff, 2);
+	all_end_with(io, 3, -ENODEV);
+	ck_assert_msg(log_says("the device is gone"), "%s", last_log.text);
+	forgive_kicks();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
 /* It has no NEEDS_RESET to say that it broke (2.1.2). */
 START_TEST(silent_legacy_device_is_reset_after_its_timeout)
 {
@@ -2014,6 +2136,11 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, device_stopped_while_it_opens_is_named);
 	tcase_add_loop_test(tc, stall_is_reported_with_its_cause, 0, 2);
 	tcase_add_test(tc, stopped_device_is_reset_and_goes_on);
+	tcase_add_loop_test(tc, suspend_of_the_machine_loses_nothing, 0, 4);
+	tcase_add_test(tc, suspend_that_is_counted_late_is_known_all_the_same);
+	tcase_add_test(tc, suspends_may_be_many);
+	tcase_add_test(tc, device_that_was_reset_by_others_goes_on_and_fails_a_flush);
+	tcase_add_test(tc, function_that_is_gone_and_reads_as_zero_is_gone);
 	tcase_add_test(tc, timeout_resets_once_and_then_gives_up);
 	tcase_add_test(tc, removal_while_the_configuration_is_read_changes_nothing);
 }

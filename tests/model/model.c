@@ -303,8 +303,21 @@ static void sleep_us(struct hw *hw, uint32_t us)
 	m_lock(m);
 	m->stat.slept_us += us;
 	m_unlock(m);
+	if (m->cfg.on_sleep != NULL)
+		m->cfg.on_sleep(m, us, m->cfg.arg);
 	if (m->cfg.when == MODEL_THREAD)
 		sched_yield();
+}
+
+static uint64_t nr_suspends(struct hw *hw)
+{
+	struct model *m = m_of(hw);
+	uint64_t n;
+
+	m_lock(m);
+	n = m->cfg.nr_suspends;
+	m_unlock(m);
+	return n;
 }
 
 static void close_hw(struct hw *hw)
@@ -344,6 +357,7 @@ static const struct hw_ops ops = {
 	.bus_master = bus_master,
 	.function_reset = function_reset,
 	.sleep_us = sleep_us,
+	.nr_suspends = nr_suspends,
 	.close = close_hw,
 	.dma_store = mdma_store,
 	.dma_load = mdma_load,
@@ -768,6 +782,20 @@ void model_lose_bus_master(struct model *m, bool drop_driver_ok)
 	m_set_bus_master(m, false);
 	if (drop_driver_ok)
 		m->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+	m_unlock(m);
+}
+
+void model_suspend(struct model *m, bool deep)
+{
+	m_lock(m);
+	m_set_bus_master(m, false);
+	m->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+	if (deep) {
+		for (unsigned i = 0; i < MODEL_MAX_QUEUES; i++)
+			m->queue[i].enabled = 0; /* memory stays as it is */
+		mregs_reset(m);
+	}
+	m->cfg.nr_suspends++;
 	m_unlock(m);
 }
 

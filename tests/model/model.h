@@ -94,6 +94,7 @@ struct model_config { /* start from model_defaults() */
 	bool hold;            /* complete only what model_complete() names */
 	bool poll_rings;      /* the device asks for no kicks while it is awake */
 	uint16_t event_ahead; /* EVENT_IDX: it wants the kick this many requests late */
+	unsigned nr_suspends; /* of the machine; model_suspend() counts on */
 	/* MODEL_STEPPED: every nth look of the driver at a used index gives the device a step; 0:
 	 * none does. */
 	unsigned run_on_polls;
@@ -105,6 +106,8 @@ struct model_config { /* start from model_defaults() */
 	/* Called before a request is completed; may change status, used_len, hold and the rest of
 	 * struct model_req. */
 	void (*on_complete)(struct model_req *req, void *arg);
+	/* Called when the driver sleeps, under no lock. */
+	void (*on_sleep)(struct model *m, uint32_t us, void *arg);
 	/* Called after each read of the device's configuration. */
 	void (*on_config_read)(struct model *m, uint32_t off, void *arg);
 	void *arg;
@@ -227,6 +230,8 @@ void model_left_live(struct model *m);                   /* at DRIVER_OK, by a f
 void model_needs_reset(struct model *m);
 /* As the kernel does when another program closes /dev/uioN; QEMU then also drops DRIVER_OK. */
 void model_lose_bus_master(struct model *m, bool drop_driver_ok);
+/* The machine slept: bus mastering is off, and with DEEP the device has no power in between. */
+void model_suspend(struct model *m, bool deep);
 void model_remove(struct model *m); /* surprise removal: all ones from now on */
 
 /* Hostile: write to the used ring past all rules. */
