@@ -1,0 +1,73 @@
+#!/bin/bash
+# the machine is suspended under load, and wakes up
+# guest: --smp 2 --monitor --timeout 300
+# disk: 512M
+# shellcheck disable=SC2086 # inside sets MNT: no blanks in it
+DISK=0000:00:05.0
+vblkctl bind $DISK # which needs the modules of the host's root
+. tests/guest/memory.sh
+. tests/guest/qemu.sh
+
+nr_suspends() {
+	cat /sys/power/suspend_stats/success
+}
+
+# A key is pressed now, and let go of when the machine sleeps: that wakes it. To idle, since QEMU's
+# firmware does not come back from S3 on this machine (q35). Tasks that wait for an answer of the daemon
+# do not freeze when it is frozen already: then the kernel tries in vain, and we once more.
+suspend() {
+	local before keyboard
+	before=$(nr_suspends)
+	echo s2idle >/sys/power/mem_sleep
+	echo 2000 >/sys/power/pm_freeze_timeout
+	for keyboard in /sys/devices/platform/i8042/serio*/power/wakeup; do
+		echo enabled >$keyboard
+	done
+	for _ in 1 2 3 4 5; do
+		qemu_ask '{"execute": "human-monitor-command",
+			"arguments": {"command-line": "sendkey a 3000"}}' >/dev/null
+		echo mem >/sys/power/state || note "a suspend failed: $(dmesg | grep -o 'Freezing of tasks failed.*' | tail -n 1)"
+		[ "$(nr_suspends)" = "$before" ] || return 0
+	done
+	fail "the machine does not sleep: $(dmesg | tail -n 20)"
+}
+
+copy_again_and_again() {
+	local i
+	for i in $(seq 200); do
+		[ ! -e /run/enough ] || break
+		cp -a /run/tree $MNT/tree.$i
+		cp /run/large $MNT/large
+		sync $MNT/large
+		[ $i -lt 3 ] || rm -rf $MNT/tree.$((i - 2))
+		echo $i >/run/copies
+	done
+}
+
+test_a_suspend_under_load_loses_nothing() {
+	local i resets
+	mkfs.vblkfs -q -f $DISK
+	mount -t fuse.vblkfs $DISK $MNT
+	cp -a /run/tree $MNT/
+	rm -f /run/enough
+	copy_again_and_again &
+	for i in 1 2 3; do
+		sleep 1
+		suspend
+	done
+	touch /run/enough
+	wait
+	resets=$(vblkctl info --json $MNT | jq .resets)
+	note "$(nr_suspends) suspends, $resets resets, $(cat /run/copies) copies"
+	[ "$resets" -ge 1 ] || fail "the device was never reset"
+	grep 'the machine was suspended: it is reset' /run/syslog || fail "the log does not say why"
+	! grep 'may be lost' /run/syslog || fail "something may be lost"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
+	umount $MNT
+	fsck.vblkfs -n $DISK
+	mount -t fuse.vblkfs $DISK $MNT
+	same_tree /run/tree $MNT/tree
+	cmp /run/large $MNT/large
+	same_tree /run/tree "$MNT/tree.$(cat /run/copies)"
+	umount $MNT
+}
