@@ -186,6 +186,7 @@ static const struct virtio_config_ops vpci_legacy_config_ops = {
 	.restart_vqs = vpci_restart_vqs,
 	.regions = legacy_regions,
 	.silence = vpci_silence,
+	.is_there = vpci_is_there,
 	.close = virtio_pci_close,
 };
 
