@@ -186,11 +186,12 @@ static const struct {
 	{{.op = VBLK_WRITE, .bytes = 512, .flags = 2}, -EINVAL},
 	{{.op = VBLK_WRITE, .bytes = 512, .nr_iov = 1}, -EINVAL}, /* too few bytes */
 	{{.op = VBLK_WRITE, .bytes = 512, .nr_iov = 2}, -EINVAL}, /* too many */
+	{{.op = VBLK_WRITE, .bytes = 512, .nr_iov = 3}, -EINVAL}, /* so many that it wraps */
 };
 
 START_TEST(request_that_makes_no_sense_stays_the_callers)
 {
-	struct iovec iov[] = {{mem, 511}, {mem + 511, 2}};
+	struct iovec iov[] = {{mem, 511}, {mem + 511, 2}, {mem, SIZE_MAX}};
 	struct io io;
 
 	io_init(&io, VBLK_READ, 0, 512, mem);
