@@ -50,6 +50,7 @@ struct json_object *disk_json(struct blockdev *dev)
 	add_bool(o, "can_secure_erase", info.can_secure_erase);
 	add_u64(o, "rings", info.nr_rings);
 	add_u64(o, "resets", info.nr_resets);
+	add_u64(o, "queue_resets", info.nr_queue_resets);
 	add_bool(o, "smaller_than_used", info.nr_sectors < atomic_load(&dev->nr_claimed));
 	return o;
 }
@@ -152,6 +153,7 @@ static struct json_object *vq_json(const struct vblk_detail *d, unsigned i)
 
 	add_string(o, "name", d->ring[i].name);
 	add_u64(o, "size", d->ring[i].size);
+	add_u64(o, "max_size", d->ring[i].max_size);
 	add_u64(o, "segments", d->ring[i].max_segs);
 	add_u64(o, "threads", d->ring[i].nr_handles);
 	return o;

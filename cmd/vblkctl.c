@@ -8,7 +8,7 @@
 #include "vblkctl.h"
 
 #define OWN_OPTIONS (-1) /* for max_args: the verb gets its whole command line */
-enum { TAKES_FORCE = 1, TAKES_WATCH = 2, TAKES_FLUSH = 4, TAKES_DRIVER = 8 };
+enum { TAKES_FORCE = 1, TAKES_WATCH = 2, TAKES_FLUSH = 4, TAKES_DRIVER = 8, TAKES_QUEUE = 16 };
 
 static const struct verb {
 	const char *name;
@@ -48,8 +48,9 @@ static const struct verb {
 	{"cache", verb_cache, 1, 2, 0,
 		"cache [--json] ADDRESS | DIRECTORY [writeback | writethrough]",
 		"whether a mount's disk caches writes, and change that"},
-	{"reset", verb_reset, 1, 1, 0, "reset [--json] ADDRESS | DIRECTORY",
-		"reset a mount's device, and go on with it"},
+	{"reset", verb_reset, 1, 1, TAKES_QUEUE,
+		"reset [--queue=N [--size=ENTRIES]] [--json] ADDRESS | DIRECTORY",
+		"reset a mount's device, or one queue of it, and go on with it"},
 	{"shutdown", verb_shutdown, 1, 1, TAKES_FLUSH,
 		"shutdown [--flush | --no-flush] [--json] ADDRESS | DIRECTORY",
 		"go dead as in a power cut; for tests"},
@@ -121,6 +122,26 @@ bool parse_real(const char *text, double max, double *out)
 	return end != text && *end == '\0' && *out > 0 && *out <= max;
 }
 
+/* As parse_option(). */
+static int parse_queue_option(struct verb_args *a, int c)
+{
+	char *end;
+	unsigned long n = strtoul(optarg, &end, 10);
+
+	if (*optarg < '0' || *optarg > '9' || *end != '\0' || n > UINT16_MAX ||
+		(c == 's' && n == 0))
+		return bad_usage(c == 'q' ? "not the number of a queue" : "not a number of entries",
+			       optarg) +
+		       1;
+	if (c == 'q') {
+		a->has_queue = true;
+		a->queue = (unsigned)n;
+	} else {
+		a->size = (unsigned)n;
+	}
+	return 0;
+}
+
 /* 0, or the exit status plus 1. */
 static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 {
@@ -148,6 +169,11 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 		return verb->takes & TAKES_FLUSH
 			       ? 0
 			       : bad_usage("no --flush for this verb", verb->name) + 1;
+	case 'q':
+	case 's':
+		if (!(verb->takes & TAKES_QUEUE))
+			return bad_usage("no --queue for this verb", verb->name) + 1;
+		return parse_queue_option(a, c);
 	case 'w':
 	case 'n':
 		if (!(verb->takes & TAKES_WATCH))
@@ -170,7 +196,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
 		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
 		{"driver", required_argument, NULL, 'd'}, {"flush", no_argument, NULL, 'F'},
-		{"no-flush", no_argument, NULL, 'N'}, {0}};
+		{"no-flush", no_argument, NULL, 'N'}, {"queue", required_argument, NULL, 'q'},
+		{"size", required_argument, NULL, 's'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 
@@ -184,6 +211,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 			return res - 1;
 	a.argc = argc - optind;
 	a.argv = argv + optind;
+	if (a.size != 0 && !a.has_queue)
+		return bad_usage("--size goes with --queue", NULL);
 	if (a.argc < verb->min_args)
 		return bad_usage("an argument is missing", verb->synopsis);
 	if (a.argc > verb->max_args)

@@ -17,7 +17,9 @@ struct verb_args {
 	const char *driver; /* NULL: any */
 	double watch_s;     /* 0: once */
 	unsigned count;     /* of intervals; 0: until interrupted */
-	int argc;           /* what is left: addresses, mount points */
+	bool has_queue;
+	unsigned queue, size; /* size 0: as it is */
+	int argc;             /* what is left: addresses, mount points */
 	char **argv;
 };
 

@@ -29,7 +29,11 @@ static int tell(const struct verb_args *a, const char *target, const char *line)
 
 int verb_reset(const struct verb_args *a)
 {
-	return tell(a, a->argv[0], "reset");
+	char line[64];
+
+	if (a->has_queue)
+		(void)snprintf(line, sizeof(line), "reset %u %u", a->queue, a->size);
+	return tell(a, a->argv[0], a->has_queue ? line : "reset");
 }
 
 static int show_cache(const struct verb_args *a)

@@ -188,13 +188,37 @@ static void add_result(struct json_object *out, int err)
 		add_string(out, "result", "done");
 }
 
+static void reset_queue(
+	struct blockdev *dev, unsigned queue, unsigned size, struct json_object *out)
+{
+	int err = vblk_reset_queue(dev, queue, size);
+
+	if (err == -EINVAL)
+		add_string(out, "error",
+			"there is no such queue, or it can't have so many entries: a power of two, "
+			"from 4 "
+			"to the max_size that 'vblkctl info --json' shows");
+	else if (err == -ETIMEDOUT)
+		add_string(out, "error",
+			"the device did not finish what it has of that queue; 'vblkctl reset' "
+			"without "
+			"--queue resets the device");
+	else if (err == -ENOMEM)
+		add_string(out, "error", "it was reset, but there is no DMA memory for that size");
+	else
+		add_result(out, err);
+}
+
 /* What is done with the device, between two of its requests. */
 static bool device_answer(struct blockdev *dev, const char *line, struct json_object *out)
 {
 	bool writeback = strcmp(line, "cache writeback") == 0;
+	unsigned queue, size;
 
 	if (strcmp(line, "reset") == 0)
 		add_result(out, vblk_reset_disk(dev));
+	else if (sscanf(line, "reset %u %u", &queue, &size) == 2)
+		reset_queue(dev, queue, size, out);
 	else if (writeback || strcmp(line, "cache writethrough") == 0)
 		add_result(out, vblk_set_cache(dev, writeback));
 	else

@@ -58,6 +58,14 @@ struct vblk_slot_dma { /* its bytes that the device reads and writes; one cache 
 };
 static_assert(sizeof(struct vblk_slot_dma) == 64, "slots share no cache line");
 
+struct vblk_slots { /* as many as the queue has entries */
+	struct vblk_slot *slot;
+	struct vblk_slot_dma *dma;
+	uint64_t dma_addr;
+	uint16_t *free; /* a stack */
+	uint16_t nr, nr_free;
+};
+
 enum vblk_service {
 	VBLK_LIVE,
 	VBLK_FROZEN,  /* the device may come back: requests wait */
@@ -70,11 +78,7 @@ struct vblk_ring {
 	struct owner_lock lock; /* guards all down to the line */
 	enum vblk_service service;
 	unsigned max_segs; /* of data, by the ring */
-	struct vblk_slot *slot;
-	struct vblk_slot_dma *slot_dma;
-	uint64_t slot_dma_addr;
-	uint16_t *free_slot; /* a stack */
-	uint16_t nr_slots, nr_free_slots;
+	struct vblk_slots slots;
 	struct blk_req *waiting, **waiting_end; /* for room, in order; of any handle */
 	uint64_t batch_ns; /* when the first was given since the last kick; 0: none was */
 	/* --- */
@@ -96,6 +100,8 @@ struct vblk_limits {
 	atomic_uint_fast32_t erase_sectors, erase_align;
 };
 
+enum vblk_cure { VBLK_NO_CURE, VBLK_QUEUE_RESET, VBLK_DEVICE_RESET }; /* of a ring that stands */
+
 struct vblk_watch {
 	pthread_t thread;
 	int wake_fd;    /* eventfd: `on` was set, or `stop` */
@@ -105,7 +111,7 @@ struct vblk_watch {
 	unsigned stall_ticks;          /* without progress: then it is reported */
 	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
 	unsigned idle_ticks[VBLK_RINGS_MAX];
-	bool timed_out; /* and was reset for it; no request was done since */
+	enum vblk_cure tried[VBLK_RINGS_MAX]; /* since a request of that ring was done */
 	uint32_t generation;
 };
 
@@ -143,7 +149,7 @@ struct vblk {
 
 	/* Resets: who makes one holds config_lock, as does who calls vblk_break(). */
 	uint64_t reset_ns[VBLK_RESETS_MAX]; /* the last that the device asked for */
-	atomic_uint nr_resets;
+	atomic_uint nr_resets, nr_queue_resets;
 	uint64_t nr_suspends; /* of the machine, when the device was last made live */
 
 	/* Changing requests that are done (see vblk_nr_changes()) when the last successful flush was
@@ -187,9 +193,9 @@ static inline void vblk_count_parts(atomic_uint_fast64_t *counter)
 
 static inline void vblk_free_slot(struct vblk_ring *ring, uint16_t slot)
 {
-	ring->slot[slot].req = NULL;
-	ring->slot[slot].alone = false;
-	ring->free_slot[ring->nr_free_slots++] = slot;
+	ring->slots.slot[slot].req = NULL;
+	ring->slots.slot[slot].alone = false;
+	ring->slots.free[ring->slots.nr_free++] = slot;
 }
 
 /* vblk_part.c; caller holds ring->lock: */
@@ -228,6 +234,13 @@ void vblk_rings_restore(struct vblk *vblk, int flush_err);
 void vblk_rings_quiesce(struct vblk *vblk);
 unsigned vblk_rings_reap(struct vblk *vblk); /* how many parts the device has still */
 void vblk_rings_thaw(struct vblk *vblk);
+/* One ring of them; between quiesce and thaw, once the device does not have its queue any more: what
+ * it had waits again; then it may get another size, and on failure keeps its own. */
+void vblk_ring_quiesce(struct vblk_ring *ring);
+unsigned vblk_ring_reap(struct vblk_ring *ring);
+void vblk_ring_take_back(struct vblk_ring *ring);
+int vblk_ring_resize(struct vblk_ring *ring, uint16_t size);
+void vblk_ring_thaw(struct vblk_ring *ring);
 void vblk_note_flushed(struct vblk *vblk, uint64_t nr_changes);
 uint64_t vblk_nr_changes(const struct vblk *vblk); /* writes, discards: done, of all rings */
 
@@ -252,6 +265,13 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why);
 /* The device has lost its state: because the machine was suspended, and is awake again? Then it was
  * at rest, and may have kept what it was given: the memory that depends on it was kept, too. */
 bool vblk_was_suspended(struct vblk *vblk);
+/* The same for one queue, while the others go on; it has SIZE entries then. -EOPNOTSUPP: the device
+ * can't; -ETIMEDOUT: PLANNED, and it did not finish, so that all is as before; -ENOMEM: reset, but of
+ * the size that it was. Where the queue can't be reset the device is. */
+int vblk_reset_ring(
+	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why);
+/* May a queue be reset while the device has requests of it? */
+bool vblk_forgets_requests(const struct vblk *vblk);
 /* All that was submitted is done, and durable. Whatever comes of it, vblk_rings_thaw() next. */
 int vblk_quiesce(struct vblk *vblk);
 

@@ -60,7 +60,7 @@ static uint64_t next_sector(struct blk_req *req)
 
 static uint64_t slot_addr(const struct vblk_ring *ring, uint16_t slot, size_t field)
 {
-	return ring->slot_dma_addr + (uint64_t)slot * sizeof(struct vblk_slot_dma) + field;
+	return ring->slots.dma_addr + (uint64_t)slot * sizeof(struct vblk_slot_dma) + field;
 }
 
 /* Add BYTES at ADDR to the data, to the last segment where it goes on from there. */
@@ -180,7 +180,7 @@ static void range_limits(
 static void plan_range(struct vblk_ring *ring, struct blk_req *req, struct part *part)
 {
 	struct hw *hw = ring->vblk->hw;
-	struct vblk_slot_dma *dma = &ring->slot_dma[part->slot];
+	struct vblk_slot_dma *dma = &ring->slots.dma[part->slot];
 	uint64_t sector = next_sector(req);
 	uint32_t left = vblk_progress_of(req)->left, max, align, nr, tail;
 	bool unmap = req->op == BLK_WRITE_ZEROES && ring->vblk->zeroes_unmap;
@@ -224,7 +224,7 @@ static int plan(struct vblk_ring *ring, struct blk_req *req, struct part *part)
 static int add_part(struct vblk_ring *ring, struct part *part, bool data_in)
 {
 	struct hw *hw = ring->vblk->hw;
-	struct vblk_slot_dma *dma = &ring->slot_dma[part->slot];
+	struct vblk_slot_dma *dma = &ring->slots.dma[part->slot];
 	unsigned nr = part->nr_data;
 
 	if (!vq_has_room(ring->vq, nr + 2))
@@ -240,7 +240,7 @@ static int add_part(struct vblk_ring *ring, struct part *part, bool data_in)
 		.addr = slot_addr(ring, part->slot, offsetof(struct vblk_slot_dma, status)),
 		.bytes = 1};
 	return vq_add(ring->vq, part->seg, data_in ? 1 : 1 + nr, data_in ? nr + 1 : 1,
-		&ring->slot[part->slot]);
+		&ring->slots.slot[part->slot]);
 }
 
 int vblk_give_part(struct vblk_ring *ring, struct blk_req *req)
@@ -249,18 +249,18 @@ int vblk_give_part(struct vblk_ring *ring, struct blk_req *req)
 	struct part part;
 	int err;
 
-	if (ring->nr_free_slots == 0)
+	if (ring->slots.nr_free == 0)
 		return -ENOSPC;
-	part.slot = ring->free_slot[ring->nr_free_slots - 1];
+	part.slot = ring->slots.free[ring->slots.nr_free - 1];
 	err = plan(ring, req, &part);
 	if (err == 0)
 		err = add_part(ring, &part, req->op == BLK_READ);
 	if (err < 0)
 		return err;
-	ring->nr_free_slots--;
+	ring->slots.nr_free--;
 	if (ring->batch_ns == 0)
 		ring->batch_ns = count_now_ns();
-	ring->slot[part.slot] = (struct vblk_slot){.req = req, .given_ns = ring->batch_ns};
+	ring->slots.slot[part.slot] = (struct vblk_slot){.req = req, .given_ns = ring->batch_ns};
 	vblk_count_parts(&ring->nr_given);
 	PROBE4(submit, ring->vq->index, req->op, next_sector(req), part.nr_sectors);
 	p->iov_index = part.iov_index;
@@ -300,8 +300,8 @@ static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
 
 	if (err < 0)
 		return err;
-	ring->nr_free_slots--;
-	ring->slot[part->slot].alone = true;
+	ring->slots.nr_free--;
+	ring->slots.slot[part->slot].alone = true;
 	if (vq_kick_prepare(ring->vq))
 		vq_notify(ring->vq);
 	err = wait_for_one(ring);
@@ -313,25 +313,25 @@ static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
 int vblk_ring_flush(struct vblk_ring *ring)
 {
 	struct part part = {
-		.slot = ring->free_slot[ring->nr_free_slots - 1], .type = VIRTIO_BLK_T_FLUSH};
+		.slot = ring->slots.free[ring->slots.nr_free - 1], .type = VIRTIO_BLK_T_FLUSH};
 	int err = do_alone(ring, &part, false);
 
 	if (err < 0)
 		return err;
-	return vblk_error_of(dma_load8(ring->vblk->hw, &ring->slot_dma[part.slot].status));
+	return vblk_error_of(dma_load8(ring->vblk->hw, &ring->slots.dma[part.slot].status));
 }
 
 /* Have the device fill BYTES of the slot's `u`, which *DMA is. */
 static int ask(struct vblk_ring *ring, uint32_t type, uint32_t bytes, struct vblk_slot_dma **dma)
 {
 	struct part part = {
-		.slot = ring->free_slot[ring->nr_free_slots - 1], .type = type, .nr_data = 1};
+		.slot = ring->slots.free[ring->slots.nr_free - 1], .type = type, .nr_data = 1};
 	int err;
 
 	part.seg[1] = (struct vq_seg){
 		.addr = slot_addr(ring, part.slot, offsetof(struct vblk_slot_dma, u)),
 		.bytes = bytes};
-	*dma = &ring->slot_dma[part.slot];
+	*dma = &ring->slots.dma[part.slot];
 	err = do_alone(ring, &part, true);
 	if (err < 0)
 		return err;

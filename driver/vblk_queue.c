@@ -93,7 +93,7 @@ static void part_returned(struct vblk_ring *ring, struct vblk_slot *slot, int er
 	struct blk_req *req = slot->req;
 	struct vblk_progress *p = vblk_progress_of(req);
 
-	vblk_free_slot(ring, (uint16_t)(slot - ring->slot));
+	vblk_free_slot(ring, (uint16_t)(slot - ring->slots.slot));
 	vblk_count_parts(&ring->nr_returned);
 	if (p->err == 0)
 		p->err = err;
@@ -119,12 +119,12 @@ static void reap(struct vblk_ring *ring)
 
 	while ((slot = vq_get_buf(ring->vq)) != NULL) {
 		uint8_t status =
-			dma_load8(ring->vblk->hw, &ring->slot_dma[slot - ring->slot].status);
+			dma_load8(ring->vblk->hw, &ring->slots.dma[slot - ring->slots.slot].status);
 
 		if (is_skipped(ring, status))
 			return;
 		if (slot->alone) { /* whoever waited for it gave up */
-			vblk_free_slot(ring, (uint16_t)(slot - ring->slot));
+			vblk_free_slot(ring, (uint16_t)(slot - ring->slots.slot));
 			continue;
 		}
 		if (now_ns == 0)
@@ -190,9 +190,9 @@ static void kick(struct vblk_ring *ring)
 /* The device was reset: what it had is ours again. */
 static void fail_all(struct vblk_ring *ring, int err)
 {
-	for (uint16_t i = 0; i < ring->nr_slots; i++)
-		if (ring->slot[i].req != NULL)
-			part_returned(ring, &ring->slot[i], err);
+	for (uint16_t i = 0; i < ring->slots.nr; i++)
+		if (ring->slots.slot[i].req != NULL)
+			part_returned(ring, &ring->slots.slot[i], err);
 	for (struct blk_req *req = ring->waiting; req != NULL; req = req->next)
 		vblk_progress_of(req)->err =
 			vblk_progress_of(req)->err < 0 ? vblk_progress_of(req)->err : err;
@@ -230,10 +230,10 @@ static void take_back_all(struct vblk_ring *ring)
 	struct blk_req *first = NULL, **end = &first;
 
 	ring->batch_ns = 0;
-	for (uint16_t i = 0; i < ring->nr_slots; i++) {
-		struct blk_req *req = ring->slot[i].req;
+	for (uint16_t i = 0; i < ring->slots.nr; i++) {
+		struct blk_req *req = ring->slots.slot[i].req;
 
-		if (req != NULL || ring->slot[i].alone)
+		if (req != NULL || ring->slots.slot[i].alone)
 			vblk_free_slot(ring, i);
 		if (req == NULL)
 			continue;
@@ -307,44 +307,61 @@ void vblk_rings_restore(struct vblk *vblk, int flush_err)
 		(void)vblk_ring_wake(&vblk->ring[i]);
 }
 
+void vblk_ring_quiesce(struct vblk_ring *ring)
+{
+	owner_lock_share(&ring->lock);
+	owner_lock(&ring->lock);
+	kick(ring);
+	if (ring->service == VBLK_LIVE)
+		ring->service = VBLK_FROZEN;
+	owner_unlock(&ring->lock);
+}
+
+unsigned vblk_ring_reap(struct vblk_ring *ring)
+{
+	unsigned nr_left;
+
+	owner_lock(&ring->lock);
+	reap(ring);
+	nr_left = ring->slots.nr - ring->slots.nr_free;
+	owner_unlock(&ring->lock);
+	return nr_left;
+}
+
+void vblk_ring_take_back(struct vblk_ring *ring)
+{
+	owner_lock(&ring->lock);
+	take_back_all(ring);
+	owner_unlock(&ring->lock);
+}
+
+void vblk_ring_thaw(struct vblk_ring *ring)
+{
+	owner_lock(&ring->lock);
+	thaw(ring);
+	owner_unlock(&ring->lock);
+	(void)vblk_ring_wake(ring); /* who sleeps may have missed what was reaped */
+}
+
 void vblk_rings_quiesce(struct vblk *vblk)
 {
-	for (unsigned i = 0; i < vblk->nr_rings; i++) {
-		struct vblk_ring *ring = &vblk->ring[i];
-
-		owner_lock_share(&ring->lock);
-		owner_lock(&ring->lock);
-		kick(ring);
-		if (ring->service == VBLK_LIVE)
-			ring->service = VBLK_FROZEN;
-		owner_unlock(&ring->lock);
-	}
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		vblk_ring_quiesce(&vblk->ring[i]);
 }
 
 unsigned vblk_rings_reap(struct vblk *vblk)
 {
 	unsigned nr_left = 0;
 
-	for (unsigned i = 0; i < vblk->nr_rings; i++) {
-		struct vblk_ring *ring = &vblk->ring[i];
-
-		owner_lock(&ring->lock);
-		reap(ring);
-		nr_left += ring->nr_slots - ring->nr_free_slots;
-		owner_unlock(&ring->lock);
-	}
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		nr_left += vblk_ring_reap(&vblk->ring[i]);
 	return nr_left;
 }
 
 void vblk_rings_thaw(struct vblk *vblk)
 {
-	for (unsigned i = 0; i < vblk->nr_rings; i++) {
-		owner_lock(&vblk->ring[i].lock);
-		thaw(&vblk->ring[i]);
-		owner_unlock(&vblk->ring[i].lock);
-		(void)vblk_ring_wake(
-			&vblk->ring[i]); /* who sleeps may have missed what was reaped */
-	}
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		vblk_ring_thaw(&vblk->ring[i]);
 }
 
 /* --- the seam --- */
@@ -602,35 +619,67 @@ void vblk_ring_prepare(struct vblk_ring *ring, struct vblk *vblk)
 	pthread_mutex_init(&ring->handles_lock, NULL);
 }
 
+static void free_slots(struct hw *hw, struct vblk_slots *s, bool leak)
+{
+	if (s->dma != NULL && !leak)
+		hw->ops->dma_free(hw, s->dma, (size_t)s->nr * sizeof(*s->dma));
+	free(s->slot);
+	free(s->free);
+}
+
+/* All are free. */
+static int alloc_slots(struct hw *hw, uint16_t nr, struct vblk_slots *s)
+{
+	size_t contig, bytes = (size_t)nr * sizeof(*s->dma);
+
+	*s = (struct vblk_slots){.nr = nr, .nr_free = nr};
+	s->slot = calloc(nr, sizeof(*s->slot));
+	s->free = calloc(nr, sizeof(*s->free));
+	s->dma = hw->ops->dma_alloc(hw, bytes);
+	if (s->slot == NULL || s->free == NULL || s->dma == NULL)
+		return -ENOMEM;
+	s->dma_addr = hw->ops->dma_addr(hw, s->dma, &contig);
+	for (uint16_t i = 0; i < nr; i++)
+		s->free[i] = (uint16_t)(nr - 1 - i);
+	return s->dma_addr == UINT64_MAX || contig < bytes ? -EFAULT : 0;
+}
+
+static unsigned max_segs(const struct virtqueue *vq)
+{
+	return (vq_max_segs(vq) < VBLK_SEGS_MAX ? vq_max_segs(vq) : VBLK_SEGS_MAX) - 2;
+}
+
 int vblk_ring_init(struct vblk_ring *ring, struct virtqueue *vq)
 {
-	struct hw *hw = ring->vblk->hw;
-	size_t contig, bytes = (size_t)vq->size * sizeof(struct vblk_slot_dma);
-
 	ring->vq = vq;
-	ring->max_segs = (vq_max_segs(vq) < VBLK_SEGS_MAX ? vq_max_segs(vq) : VBLK_SEGS_MAX) - 2;
-	ring->slot = calloc(vq->size, sizeof(*ring->slot));
-	ring->free_slot = calloc(vq->size, sizeof(*ring->free_slot));
-	ring->slot_dma = hw->ops->dma_alloc(hw, bytes);
-	if (ring->slot == NULL || ring->free_slot == NULL || ring->slot_dma == NULL)
-		return -ENOMEM;
-	ring->slot_dma_addr = hw->ops->dma_addr(hw, ring->slot_dma, &contig);
-	for (uint16_t i = 0; i < vq->size; i++)
-		ring->free_slot[i] = (uint16_t)(vq->size - 1 - i);
-	ring->nr_slots = vq->size;
-	ring->nr_free_slots = vq->size;
-	return ring->slot_dma_addr == UINT64_MAX || contig < bytes ? -EFAULT : 0;
+	ring->max_segs = max_segs(vq);
+	return alloc_slots(ring->vblk->hw, vq->size, &ring->slots);
+}
+
+int vblk_ring_resize(struct vblk_ring *ring, uint16_t size)
+{
+	struct hw *hw = ring->vblk->hw;
+	struct vblk_slots slots;
+	int err = alloc_slots(hw, size, &slots);
+
+	if (err == 0)
+		err = vq_resize(ring->vq, size);
+	owner_lock(&ring->lock);
+	if (err == 0) {
+		struct vblk_slots old = ring->slots;
+
+		ring->slots = slots;
+		slots = old;
+		ring->max_segs = max_segs(ring->vq);
+	}
+	owner_unlock(&ring->lock);
+	free_slots(hw, &slots, false);
+	return err;
 }
 
 void vblk_ring_destroy(struct vblk_ring *ring, bool leak)
 {
-	struct hw *hw = ring->vblk->hw;
-
-	if (ring->slot_dma != NULL && !leak)
-		hw->ops->dma_free(
-			hw, ring->slot_dma, (size_t)ring->nr_slots * sizeof(struct vblk_slot_dma));
-	free(ring->slot);
-	free(ring->free_slot);
+	free_slots(ring->vblk->hw, &ring->slots, leak);
 	owner_lock_destroy(&ring->lock);
 	pthread_mutex_destroy(&ring->handles_lock);
 }

@@ -1,12 +1,12 @@
-/* vblk_reset.c - the device is reset: for good, or to go on with it.
+/* vblk_reset.c - the device is reset, or one queue of it: for good, or to go on with it.
  *
  *	freeze the rings -> (planned: let the device finish, flush) -> take what it has finished ->
  *	reset -> negotiate anew, empty queues -> DRIVER_OK -> what it had is given again
  *
  * Invariants
  *  1. All of it is done under config_lock, so one at a time.
- *  2. Nothing that the device had is given again, or given back, before its status reads 0: till
- *     then it may write to that memory (virtio 1.2, 3.3.1).
+ *  2. Nothing that the device had is given again, or given back, before its status reads 0, or the
+ *     queue's reset does: till then it may write to that memory (virtio 1.2, 3.3.1, 2.6.1.1.2).
  *  3. A request is sent again whole. Those that were in flight together have no order among them
  *     (blockdev.h), so a read reads, and a write writes, what it would have. Flushes: see
  *     vblk_rings_restore(). */
@@ -43,10 +43,16 @@ void vblk_break(struct vblk *vblk, int err, const char *why)
 		(void)vblk_ring_wake(&vblk->ring[i]);
 }
 
-/* Until the device has nothing any more. -ETIMEDOUT, and as virtio_device_health(). */
-static int drain(struct vblk *vblk)
+/* RING NULL: all. */
+static unsigned reap(struct vblk *vblk, struct vblk_ring *ring)
 {
-	for (uint32_t waited_us = 0; vblk_rings_reap(vblk) > 0; waited_us += DRAIN_POLL_US) {
+	return ring != NULL ? vblk_ring_reap(ring) : vblk_rings_reap(vblk);
+}
+
+/* Until the device has nothing any more. -ETIMEDOUT, and as virtio_device_health(). */
+static int drain(struct vblk *vblk, struct vblk_ring *ring)
+{
+	for (uint32_t waited_us = 0; reap(vblk, ring) > 0; waited_us += DRAIN_POLL_US) {
 		int err = waited_us % DRAIN_HEALTH_US == 0 ? virtio_device_health(vblk->vdev) : 0;
 
 		if (err < 0)
@@ -76,7 +82,7 @@ int vblk_quiesce(struct vblk *vblk)
 	int err;
 
 	vblk_rings_quiesce(vblk);
-	err = drain(vblk);
+	err = drain(vblk, NULL);
 	return err < 0 ? err : flush_all(vblk);
 }
 
@@ -158,4 +164,52 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 		return give_up(vblk, err, why,
 			vblk->vdev->why[0] != '\0' ? vblk->vdev->why : "and its reset failed");
 	return 0;
+}
+
+/* QEMU's block device forgets a queue that is reset, but not the requests that it had taken from it:
+ * they end later, in memory that is somebody else's by then and in the new ring (7.2). Its
+ * PCI subsystem vendor is the one of its virtio devices. */
+bool vblk_forgets_requests(const struct vblk *vblk)
+{
+	return virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET) &&
+	       vblk->vdev->id.vendor != VIRTIO_PCI_VENDOR;
+}
+
+/* The part between the freeze and the end. *RESIZED: what came of the other size. */
+static int renew_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size, int *resized)
+{
+	const struct virtio_config_ops *config = vblk->vdev->config;
+	int err;
+
+	(void)vblk_ring_reap(ring);
+	err = config->disable_vq_and_reset(ring->vq);
+	if (err < 0)
+		return err;
+	vblk_ring_take_back(ring);
+	*resized = size == ring->vq->size ? 0 : vblk_ring_resize(ring, size);
+	return config->enable_vq_after_reset(ring->vq);
+}
+
+int vblk_reset_ring(
+	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why)
+{
+	int resized = 0, err = atomic_load(&vblk->dead);
+
+	if (err == 0 && !virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET))
+		err = -EOPNOTSUPP;
+	if (err != 0)
+		return err;
+	log_line(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: queue %u is reset", vblk->info.name,
+		why, ring->vq->index);
+	vblk_ring_quiesce(ring);
+	err = planned ? drain(vblk, ring) : 0;
+	if (err < 0 && !vblk_forgets_requests(vblk)) {
+		vblk_ring_thaw(ring);
+		return err;
+	}
+	if (renew_ring(vblk, ring, size, &resized) < 0)
+		return vblk_reset(vblk, VBLK_BROKEN, "a queue can't be reset");
+	atomic_fetch_add(&vblk->nr_queue_resets, 1);
+	vblk_ring_thaw(ring);
+	return resized;
 }

@@ -1,5 +1,6 @@
 /* vblk_watch.c - notices what no interrupt tells: a device that stalls. It is waited for, unless
- * there is a time limit: then it is reset, and if that does not help, given up.
+ * there is a time limit: then the queue is reset where that is safe, then the device, and if that
+ * does not help, it is given up.
  *
  * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress
  * the sleepers look for themselves, so that a lost interrupt costs a second and not for ever. */
@@ -33,16 +34,23 @@ static void describe_stall(struct vblk *vblk, unsigned index, char *buf, size_t 
 		vblk->vdev->config->silence(vblk->vdev));
 }
 
-/* It is over its time limit. A reset may help, once. */
-static void time_out(struct vblk *vblk, const char *why)
+/* It is over its time limit. A reset may help, of the queue alone or of the device, once each. */
+static void time_out(struct vblk *vblk, unsigned index, const char *why)
 {
+	enum vblk_cure *tried = &vblk->watch.tried[index];
+	struct vblk_ring *ring = &vblk->ring[index];
+
 	virtio_config_lock(vblk->vdev);
-	if (vblk->watch.timed_out)
-		vblk_break(vblk, -EIO, why);
-	else
+	if (*tried == VBLK_NO_CURE && vblk_forgets_requests(vblk)) {
+		*tried = VBLK_QUEUE_RESET;
+		(void)vblk_reset_ring(vblk, ring, ring->vq->size, false, why);
+	} else if (*tried != VBLK_DEVICE_RESET) {
+		*tried = VBLK_DEVICE_RESET;
 		(void)vblk_reset(vblk, VBLK_BROKEN, why);
+	} else {
+		vblk_break(vblk, -EIO, why);
+	}
 	virtio_config_unlock(vblk->vdev);
-	vblk->watch.timed_out = true;
 }
 
 static void handle_stall(struct vblk *vblk, unsigned index)
@@ -57,7 +65,7 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 	describe_stall(vblk, index, why, sizeof(why));
 	if (late) {
 		w->idle_ticks[index] = 0;
-		time_out(vblk, why);
+		time_out(vblk, index, why);
 	} else {
 		log_line(LOG_WARNING, "%s: %s", vblk->info.name, why);
 	}
@@ -87,7 +95,8 @@ static void check_ring(struct vblk *vblk, unsigned index)
 	uint64_t returned = atomic_load(&ring->nr_returned);
 
 	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
-		w->timed_out = w->timed_out && returned == w->seen[index];
+		if (returned != w->seen[index])
+			w->tried[index] = VBLK_NO_CURE;
 		w->seen[index] = returned;
 		w->idle_ticks[index] = 0;
 		return;

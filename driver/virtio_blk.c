@@ -25,6 +25,7 @@
 #define LOGICAL_MAX      4096U
 #define PHYSICAL_EXP_MAX 8U                  /* larger units are advice that nobody could follow */
 #define RING_MIN         3U                  /* header, data, status */
+#define QUEUE_MIN        4U                  /* and a power of two */
 #define SIZE_MIN         VIRTIO_BLK_ID_BYTES /* a segment of what is not data */
 #define NO_LIMIT         UINT32_MAX
 
@@ -448,7 +449,9 @@ static int make_rings(struct vblk *vblk, const struct disk_opts *opts)
 	struct virtqueue_info info[VBLK_RINGS_MAX];
 	struct virtqueue *vqs[VBLK_RINGS_MAX];
 	char name[VBLK_RINGS_MAX][16];
-	uint32_t max_size = opts->ring_size == 0 ? 0 : opts->ring_size < 4 ? 4 : opts->ring_size;
+	uint32_t max_size = opts->ring_size == 0          ? 0
+			    : opts->ring_size < QUEUE_MIN ? QUEUE_MIN
+							  : opts->ring_size;
 	int err;
 
 	for (unsigned i = 0; i < vblk->nr_rings; i++) {
@@ -631,6 +634,7 @@ static void vblk_info(struct blockdev *dev, struct blk_info *out)
 	out->nr_sectors = atomic_load(&vblk->limits.nr_sectors);
 	out->volatile_cache = atomic_load(&vblk->volatile_cache);
 	out->nr_resets = atomic_load(&vblk->nr_resets);
+	out->nr_queue_resets = atomic_load(&vblk->nr_queue_resets);
 }
 
 static void *vblk_dma_alloc(struct blockdev *dev, size_t bytes)
@@ -703,7 +707,8 @@ static void describe_rings(struct vblk *vblk, struct vblk_detail *out)
 		struct vblk_ring *ring = &vblk->ring[i];
 
 		(void)snprintf(out->ring[i].name, sizeof(out->ring[i].name), "req.%u", i);
-		out->ring[i].size = ring->nr_slots;
+		out->ring[i].size = ring->slots.nr;
+		out->ring[i].max_size = ring->vq->max_size;
 		out->ring[i].max_segs = ring->max_segs;
 		out->ring[i].nr_handles = ring->nr_handles;
 	}
@@ -725,13 +730,12 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 		.offered = vdev->offered,
 		.features = vdev->features,
 		.lifetime = vblk->lifetime};
-	describe_rings(vblk, out);
 	if (vdev->config->regions != NULL)
 		out->nr_regions = vdev->config->regions(vdev, out->region);
-	if (atomic_load(&vdev->gone) != 0)
-		return 0;         /* its addresses may be another one's by now */
 	virtio_config_lock(vdev); /* while somebody resets it, it has no configuration */
-	out->status = vdev->config->get_status(vdev);
+	describe_rings(vblk, out);
+	if (atomic_load(&vdev->gone) == 0) /* else its addresses may be another one's by now */
+		out->status = vdev->config->get_status(vdev);
 	if (atomic_load(&vblk->dead) == 0 && (out->status & VIRTIO_CONFIG_S_DRIVER_OK))
 		describe_config(vblk, out);
 	virtio_config_unlock(vdev);
@@ -752,6 +756,33 @@ int vblk_reset_disk(struct blockdev *dev)
 		return -EOPNOTSUPP;
 	virtio_config_lock(vblk->vdev);
 	err = vblk_reset(vblk, VBLK_REQUESTED, "by request");
+	virtio_config_unlock(vblk->vdev);
+	return err;
+}
+
+/* Caller holds config_lock. */
+static int reset_queue(struct vblk *vblk, unsigned index, unsigned size)
+{
+	struct vblk_ring *ring = &vblk->ring[index];
+
+	if (size == 0)
+		size = ring->vq->size;
+	if (size < QUEUE_MIN || size > ring->vq->max_size || (size & (size - 1)) != 0)
+		return -EINVAL;
+	return vblk_reset_ring(vblk, ring, (uint16_t)size, true, "by request");
+}
+
+int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size)
+{
+	struct vblk *vblk = (struct vblk *)dev;
+	int err;
+
+	if (dev->ops != &vblk_ops || !virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET))
+		return -EOPNOTSUPP;
+	if (index >= vblk->nr_rings)
+		return -EINVAL;
+	virtio_config_lock(vblk->vdev);
+	err = reset_queue(vblk, index, size);
 	virtio_config_unlock(vblk->vdev);
 	return err;
 }

@@ -44,6 +44,7 @@ struct vblk_detail {
 	struct {
 		char name[16];
 		unsigned size;       /* entries */
+		unsigned max_size;   /* that the device has room for */
 		unsigned max_segs;   /* of data, in a request */
 		unsigned nr_handles; /* threads */
 	} ring[VBLK_RINGS_MAX];
@@ -57,6 +58,10 @@ const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not k
 /* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP: it
  * can't be. */
 int vblk_reset_disk(struct blockdev *dev);
+/* The same for queue INDEX alone; it has SIZE entries then, a power of two, or (0) as many as before.
+ * -EINVAL: there is no such queue, or it can't have so many; -ETIMEDOUT: the device did not finish what
+ * it has; -EOPNOTSUPP: it has no RING_RESET. */
+int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size);
 /* Let the device cache what is written, or not; what was written before is durable then.
  * -EOPNOTSUPP: it can't be set. */
 int vblk_set_cache(struct blockdev *dev, bool writeback);

@@ -48,10 +48,11 @@ struct blk_info {
 	bool volatile_cache; /* writes need BLK_FLUSH to be durable */
 	bool can_discard;
 	bool can_write_zeroes;
-	bool can_secure_erase; /* a discard that takes all copies of the data with it */
-	uint32_t nr_resets;    /* of the device, since it was opened */
-	char serial[21];       /* NUL-terminated; empty when the disk has none */
-	char name[64];         /* as given by the user: address or path; for messages */
+	bool can_secure_erase;    /* a discard that takes all copies of the data with it */
+	uint32_t nr_resets;       /* of the device, since it was opened */
+	uint32_t nr_queue_resets; /* of one of its queues alone */
+	char serial[21];          /* NUL-terminated; empty when the disk has none */
+	char name[64];            /* as given by the user: address or path; for messages */
 };
 
 /* Bucket 0 counts what took less than 1 microsecond, bucket i what took from 2^(i-1) to 2^i - 1; the

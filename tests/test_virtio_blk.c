@@ -12,7 +12,8 @@
 #include "vblk.h"
 #include "virtio_blk.h"
 
-#define BIT(n) (1ULL << (n))
+#define BIT(n)   (1ULL << (n))
+#define NOT_QEMU 0x1234 /* a subsystem vendor */
 
 static struct rig r;
 
@@ -1980,6 +1981,222 @@ START_TEST(timeout_resets_once_and_then_gives_up)
 }
 END_TEST
 
+/* Reset of one queue */
+
+START_TEST(timeout_resets_the_queue_then_the_device_and_then_gives_up)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	r.opts.timeout_s = 1;
+	r.cfg.ids.subvendor = NOT_QEMU;
+	open_stepped(3, io, &buf);
+	((struct vblk *)r.dev)->watch.tick_ms = 200;
+	((struct vblk *)r.dev)->watch.stall_ticks = 1000;
+	all_end_with(io, 3, -EIO);
+	ck_assert_uint_eq(info().nr_queue_resets, 1);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert(log_says("3 requests on queue 0, none done for 1 s: the host does not answer"));
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+static unsigned nr_to_hold;
+
+static void hold_the_first_of_queue_0(struct model_req *req, void *arg)
+{
+	(void)arg;
+	if (req->queue != 0 || req->type == VIRTIO_BLK_T_GET_ID || nr_to_hold == 0)
+		return;
+	nr_to_hold--;
+	req->hold = true;
+}
+
+/* Two queues; the device leaves undone what comes first to the first. */
+static struct vblk_watch *open_holding_queue_0(unsigned nr)
+{
+	struct vblk_watch *w;
+
+	nr_to_hold = 0;
+	r.cfg.on_complete = hold_the_first_of_queue_0;
+	r.cfg.nr_queues = r.cfg.blk.num_queues = 2;
+	r.cfg.queue_size[0] = r.cfg.queue_size[1] = 16;
+	r.opts.timeout_s = 1;
+	open_disk();
+	nr_to_hold = nr;
+	w = &((struct vblk *)r.dev)->watch;
+	w->tick_ms = 200;
+	w->stall_ticks = 1000;
+	return w;
+}
+
+/* A flush among them: what was written before it is still in the device's cache. */
+START_TEST(queue_that_stands_is_reset_while_another_goes_on)
+{
+	static struct io io[20];
+	struct blk_queue *other;
+	uint8_t *buf, *more;
+
+	r.cfg.ids.subvendor = NOT_QEMU;
+	r.cfg.order = MODEL_SHUFFLED;
+	open_holding_queue_0(0);
+	buf = dma(20 * 512);
+	more = dma(512);
+	fill(buf, 20 * 512, 6);
+	ck_assert_int_eq(blk_queue_open(r.dev, &other), 0);
+	ck_assert_int_eq(writes(100, 1, more), 0);
+	nr_to_hold = 5;
+	for (unsigned i = 0; i < 20; i++) {
+		io_init(&io[i], i == 2 ? BLK_FLUSH : BLK_WRITE, i == 2 ? 0 : i, i != 2,
+			buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	blk_kick(r.q);
+	while (info().nr_queue_resets == 0) {
+		ck_assert_int_eq(blk_do(other, BLK_WRITE, 101, 1, more), 0);
+		(void)blk_wait(r.q, 50);
+	}
+	for (int turns = 0; io[0].calls + io[19].calls < 2 && turns < 100; turns++)
+		(void)blk_wait(r.q, 5000);
+	for (unsigned i = 0; i < 20; i++) {
+		ck_assert_uint_eq(io[i].calls, 1);
+		ck_assert_int_eq(io[i].err, 0);
+		if (i != 2)
+			ck_assert_mem_eq(model_disk(r.m) + i * 512, buf + i * 512, 512);
+	}
+	ck_assert(!log_says("may be lost"));
+	ck_assert_int_eq(flush(), 0);
+	ck_assert_uint_eq(info().nr_resets, 0);
+	blk_queue_close(other);
+	blk_dma_free(r.dev, more, 512);
+	blk_dma_free(r.dev, buf, 20 * 512);
+}
+END_TEST
+
+START_TEST(queue_that_can_not_be_reset_has_its_device_reset)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	r.cfg.ids.subvendor = NOT_QEMU;
+	r.cfg.queue_reset_stuck = true;
+	open_holding_queue_0(3);
+	buf = dma(3 * 512);
+	submit_some(io, 3, buf);
+	all_end_with(io, 3, 0);
+	ck_assert_uint_eq(info().nr_queue_resets, 0);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	disk_works();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+/* It would end them all the same, in a ring that has others by then: so it must have finished. */
+START_TEST(queue_with_requests_of_qemu_is_not_reset_alone)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_holding_queue_0(3);
+	buf = dma(3 * 512);
+	submit_some(io, 3, buf);
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 0), -ETIMEDOUT);
+	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true,
+				  offsetof(struct virtio_pci_common_cfg, queue_reset)),
+		0);
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 1, 0), 0);
+	all_end_with(io, 3, 0); /* after a reset of the device, by the time limit */
+	ck_assert_uint_eq(info().nr_queue_resets, 1);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
+static void *resize_again_and_again(void *arg)
+{
+	static const unsigned sizes[] = {4, 0, 64, 16, 8, 32};
+	unsigned *n = arg;
+
+	while (!atomic_load(&workers_end)) {
+		ck_assert_int_eq(vblk_reset_queue(r.dev, *n % 2, sizes[*n % 6]), 0);
+		(*n)++;
+	}
+	return NULL;
+}
+
+START_TEST(queues_are_resized_under_load)
+{
+	struct worker w[4];
+	pthread_t resizer;
+	unsigned n = 0;
+
+	r.cfg.when = MODEL_THREAD;
+	r.cfg.order = MODEL_SHUFFLED;
+	r.cfg.nr_queues = r.cfg.blk.num_queues = 2;
+	r.cfg.queue_size[0] = r.cfg.queue_size[1] = 64;
+	r.opts.ring_size = 16;
+	open_disk();
+	atomic_store(&workers_end, false);
+	for (unsigned i = 0; i < 4; i++) {
+		w[i].number = i;
+		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+	}
+	ck_assert_int_eq(pthread_create(&resizer, NULL, resize_again_and_again, &n), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(w[i].thread, NULL);
+		ck_assert_int_eq(w[i].err, 0);
+	}
+	atomic_store(&workers_end, true);
+	pthread_join(resizer, NULL);
+	ck_assert_uint_gt(n, 6);
+	ck_assert_uint_eq(info().nr_queue_resets, n);
+	ck_assert_uint_eq(info().nr_resets, 0);
+}
+END_TEST
+
+START_TEST(queue_of_a_size_that_can_not_be_is_refused)
+{
+	static const unsigned sizes[] = {1, 2, 3, 5, 48, 512, 65536 + 4};
+	struct vblk_detail d;
+
+	open_disk();
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		ck_assert_int_eq(vblk_reset_queue(r.dev, 0, sizes[i]), -EINVAL);
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 1, 0), -EINVAL);
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 4), 0);
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert_uint_eq(d.ring[0].size, 4);
+	ck_assert_uint_eq(d.ring[0].max_size, 256);
+	disk_works();
+	rig_disk_close(&r);
+	rig_end(&r);
+	rig_init(&r);
+	r.cfg.features[0] &= ~BIT(VIRTIO_F_RING_RESET);
+	open_disk();
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 4), -EOPNOTSUPP);
+}
+END_TEST
+
+START_TEST(queue_keeps_its_size_where_there_is_no_memory)
+{
+	struct vblk_detail d;
+	unsigned nth = 0;
+
+	r.opts.ring_size = 16;
+	open_disk();
+	do {
+		model_fail_nth(r.m, ++nth);
+		ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 32), model_failed(r.m) ? -ENOMEM : 0);
+		ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+		ck_assert_uint_eq(d.ring[0].size, model_failed(r.m) ? 16 : 32);
+		nth += !model_failed(r.m);
+	} while (model_failed(r.m));
+	model_fail_nth(r.m, 0);
+	ck_assert_uint_eq(nth, 5); /* slots, ring, tables */
+	disk_works();
+}
+END_TEST
+
 static void remove_at_capacity(struct model *m, uint32_t off, void *arg)
 {
 	(void)arg;
@@ -2096,6 +2313,17 @@ static void add_rings(TCase *tc)
 	tcase_add_test(tc, spurious_interrupts_do_no_harm);
 }
 
+static void add_queue_resets(TCase *tc)
+{
+	tcase_add_test(tc, timeout_resets_the_queue_then_the_device_and_then_gives_up);
+	tcase_add_test(tc, queue_that_stands_is_reset_while_another_goes_on);
+	tcase_add_test(tc, queue_that_can_not_be_reset_has_its_device_reset);
+	tcase_add_test(tc, queue_with_requests_of_qemu_is_not_reset_alone);
+	tcase_add_test(tc, queues_are_resized_under_load);
+	tcase_add_test(tc, queue_of_a_size_that_can_not_be_is_refused);
+	tcase_add_test(tc, queue_keeps_its_size_where_there_is_no_memory);
+}
+
 /* What a legacy device can't say, or does not have. */
 static void add_modern(TCase *tc)
 {
@@ -2160,6 +2388,8 @@ int main(void)
 	add_changes(begin(suite, "packed changes", setup_packed));
 	add_modern(begin(suite, "modern changes", setup));
 	add_modern(begin(suite, "packed modern changes", setup_packed));
+	add_queue_resets(begin(suite, "queue resets", setup));
+	add_queue_resets(begin(suite, "packed queue resets", setup_packed));
 	add_legacy(begin(suite, "legacy configuration", setup_legacy));
 	add_requests(begin(suite, "legacy requests", setup_legacy));
 	add_rings(begin(suite, "legacy rings", setup_legacy));
