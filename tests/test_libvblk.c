@@ -25,7 +25,7 @@ static char err_text[256];
 static struct vblk_disk *disk;
 static struct vblk_queue *q;
 static struct rig rig;
-static bool on_model;
+static struct vmock *mock;
 static uint8_t *mem;
 
 static void make_image(void)
@@ -54,7 +54,6 @@ static void open_queue(void)
 
 static void setup_image(void)
 {
-	on_model = false;
 	disk = NULL;
 	q = NULL;
 	make_image();
@@ -64,11 +63,29 @@ static void setup_image(void)
 
 static void setup_model(void)
 {
-	on_model = true;
 	rig_init(&rig);
 	rig.cfg.blk.capacity = DISK_BYTES / 512;
 	ck_assert_msg(rig_disk(&rig) == 0, "%s", rig.err);
 	disk = libvblk_wrap(rig.dev);
+	open_queue();
+}
+
+static void open_backend(const struct vblk_opts *opts)
+{
+	struct vmock_config cfg;
+	char source[160];
+
+	vmock_defaults(&cfg);
+	cfg.capacity = DISK_BYTES / 512;
+	mock = vmock_start(&cfg);
+	snprintf(source, sizeof(source), "vhost-user:%s", vmock_path(mock));
+	ck_assert_msg(vblk_disk_open(source, opts, &disk, err_text, sizeof(err_text)) == 0, "%s",
+		err_text);
+}
+
+static void setup_backend(void)
+{
+	open_backend(NULL);
 	open_queue();
 }
 
@@ -93,6 +110,14 @@ static void teardown_model(void)
 	close_all();
 	free(disk); /* what it wraps is the rig's */
 	rig_end(&rig);
+}
+
+static void teardown_backend(void)
+{
+	close_all();
+	ck_assert_int_eq(vblk_disk_close(disk), 0);
+	ck_assert_str_eq(vmock_complaint(mock), "");
+	vmock_stop(mock);
 }
 
 struct io {
@@ -599,16 +624,9 @@ START_TEST(new_size_and_its_log_line_reach_the_caller)
 	struct vblk_opts opts = {
 		.size = sizeof(opts), .resized = on_resize, .resized_arg = &new_bytes};
 	struct vblk_info info = {.size = sizeof(info)};
-	struct vmock_config cfg;
-	struct vmock *mock;
-	char source[160];
 
-	vmock_defaults(&cfg);
-	mock = vmock_start(&cfg);
-	snprintf(source, sizeof(source), "vhost-user:%s", vmock_path(mock));
 	vblk_set_log(on_line);
-	ck_assert_msg(vblk_disk_open(source, &opts, &disk, err_text, sizeof(err_text)) == 0, "%s",
-		err_text);
+	open_backend(&opts);
 	ck_assert_uint_eq(vmock_change_capacity(mock, 100), 0);
 	while (atomic_load(&new_bytes) == 0)
 		(void)usleep(1000);
@@ -627,7 +645,6 @@ static void add_common(TCase *tc)
 	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, data_comes_back);
 	tcase_add_test(tc, pieces_are_transferred_in_their_order);
-	tcase_add_test(tc, zeroes_and_discards_are_done);
 	tcase_add_loop_test(tc, request_that_makes_no_sense_stays_the_callers, 0,
 		sizeof(refused) / sizeof(refused[0]));
 	tcase_add_test(tc, nothing_is_closed_under_a_user);
@@ -648,6 +665,7 @@ static void add_image(Suite *suite)
 
 	tcase_add_checked_fixture(tc, setup_image, teardown_image);
 	add_common(tc);
+	tcase_add_test(tc, zeroes_and_discards_are_done);
 	tcase_add_test(tc, options_of_a_newer_version_are_refused_once_used);
 	tcase_add_test(tc, read_only_disk_takes_no_writes);
 	tcase_add_test(tc, disk_that_somebody_has_is_refused_in_one_line);
@@ -662,6 +680,7 @@ static void add_model(Suite *suite)
 
 	tcase_add_checked_fixture(tc, setup_model, teardown_model);
 	add_common(tc);
+	tcase_add_test(tc, zeroes_and_discards_are_done);
 	tcase_add_test(tc, device_is_described_by_the_standards_numbers);
 	tcase_add_test(tc, figures_are_by_the_ring);
 	tcase_add_test(tc, memory_of_the_callers_own_fails_on_a_device);
@@ -672,10 +691,13 @@ static void add_model(Suite *suite)
 
 static void add_backend(Suite *suite)
 {
-	TCase *tc = tcase_create("back-end");
+	TCase *tc = tcase_create("back-end"), *own = tcase_create("back-end of its own");
 
-	tcase_add_test(tc, new_size_and_its_log_line_reach_the_caller);
+	tcase_add_checked_fixture(tc, setup_backend, teardown_backend);
+	add_common(tc);
 	suite_add_tcase(suite, tc);
+	tcase_add_test(own, new_size_and_its_log_line_reach_the_caller);
+	suite_add_tcase(suite, own);
 }
 
 int main(void)

@@ -122,11 +122,8 @@ static void add_region(struct vmock *v, const struct vup_region *r, int fd)
 
 /* --- rings --- */
 
-static uint8_t transfer(
-	struct vmock *v, uint32_t type, uint64_t sector, uint8_t *mem, uint32_t bytes)
+static uint8_t transfer(struct vmock *v, uint32_t type, uint64_t at, uint8_t *mem, uint32_t bytes)
 {
-	uint64_t at = sector * 512;
-
 	if (type == VIRTIO_BLK_T_GET_ID) {
 		memset(mem, 0, bytes);
 		memcpy(mem, "MOCK", 4);
@@ -163,7 +160,7 @@ static void serve_request(struct vmock *v, const struct vring_desc *d, uint16_t 
 			return;
 		} else if (status == VIRTIO_BLK_S_OK) {
 			status = transfer(v, le32_get(hdr->type),
-				le64_get(hdr->sector) + done / 512, mem, bytes);
+				le64_get(hdr->sector) * 512 + done, mem, bytes);
 			done += bytes;
 		}
 	}
