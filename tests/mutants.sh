@@ -23,7 +23,7 @@ cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/tests "$work"
 mkdir "$work/fusefs"
 cd "$work" || exit 1
 shared=$(echo tests/model/*.c) # what else the tests share needs the filesystem
-for test in virtio virtio_pci virtqueue virtio_blk hostile bar_guard vhost_user; do
+for test in virtio virtio_pci virtqueue virtio_blk ring_features hostile bar_guard vhost_user; do
 	make -s O=out FUSEFS_SRC= TEST_SHARED="$shared" "out/san/test_$test" || exit 1
 	"out/san/test_$test" || exit 1 # red before anything was broken
 done
@@ -81,6 +81,10 @@ mutant VQ1 virtqueue:split virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_
 mutant VQ1 virtqueue:packed virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (false)/'
 mutant VQ2 virtio_pci virtio_pci_modern.c '/^static int await_queue_reset/,/^}/s/ != 0) {/ == 2) {/'
 mutant VQ3 virtio_pci virtio_pci_modern.c '/^static int vpci_disable_vq_and_reset/,/^}/s/err = await_queue_reset(vpci);/err = 0;/'
+mutant VQ3 ring_features vblk_reset.c 's/err = config->disable_vq_and_reset(ring->vq);/err = 0;/'
+mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/if (err < 0 \&\& !vblk_forgets_requests(vblk))/if (false)/'
+mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/^	vblk_ring_take_back(ring);//'
+mutant VQ4 ring_features virtqueue.c '/^int vq_resize/,/^}/s/vq->size = size;//'
 mutant VQ4 virtio_pci virtio_pci_modern.c '/write_common64(vpci, COMMON(queue_driver_lo), addr.driver);/d'
 mutant NT1 virtio_pci virtio_pci_common.c '/^static void handle_line/,/^}/s/virtio_config_changed(&vpci->vdev);/{ virtio_config_changed(\&vpci->vdev); return; }/'
 mutant NT3 virtio_pci virtio_pci_modern.c '/vq->notify_data = vpci_read16/d'

@@ -2388,8 +2388,8 @@ int main(void)
 	add_changes(begin(suite, "packed changes", setup_packed));
 	add_modern(begin(suite, "modern changes", setup));
 	add_modern(begin(suite, "packed modern changes", setup_packed));
-	add_queue_resets(begin(suite, "queue resets", setup));
-	add_queue_resets(begin(suite, "packed queue resets", setup_packed));
+	add_queue_resets(begin(suite, "queue_resets", setup));
+	add_queue_resets(begin(suite, "packed_queue_resets", setup_packed));
 	add_legacy(begin(suite, "legacy configuration", setup_legacy));
 	add_requests(begin(suite, "legacy requests", setup_legacy));
 	add_rings(begin(suite, "legacy rings", setup_legacy));
