@@ -41,6 +41,17 @@ done <"$T/declared"
 sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$man3/libvblk.3" | sed '1,/^\.Bd/d; /^\.Ed/d; s/\\&//; s/\\e/\\/g' |
     diff - "$HERE/example.c" || fail "libvblk.3's example is not tests/lib/example.c"
 
+# Where a page shows a struct, it is the header's.
+structs() { # FILE...: a line each, without comments
+    cat "$@" | sed 's,\\e,\\,g' | tr -s '\t\n' '  ' | sed 's,/\*[^*]*\(\*[^/][^*]*\)*\*/,,g' | grep -oE 'struct vblk_[a-z]+ \{[^}]*\};' |
+        tr -d ' ' | sort -u
+}
+structs "$header" >"$T/structs"
+structs "$man3"/*.3 >"$T/shown"
+[ "$(wc -l <"$T/shown")" -ge 5 ] || fail "the pages show no structs: $(cat "$T/shown")"
+comm -13 "$T/structs" "$T/shown" >"$T/out"
+[ ! -s "$T/out" ] || fail "not as in the header: $(cat "$T/out")"
+
 # The header is for anybody.
 [ "$(pkg-config --modversion libvblk)" = "$("$BUILD/vblkctl" --version | sed 's/.* //')" ] || fail "pkg-config has another version"
 read -ra cflags < <(pkg-config --cflags libvblk)
