@@ -166,9 +166,9 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 	return 0;
 }
 
-/* QEMU's block device forgets a queue that is reset, but not the requests that it had taken from it:
- * they end later, in memory that is somebody else's by then and in the new ring (7.2). Its
- * PCI subsystem vendor is the one of its virtio devices. */
+/* QEMU's block device forgets a queue that is reset, but not the requests that it took from it: they
+ * end later, in memory that is somebody else's by then and in the new ring (seen with 7.2). Its PCI
+ * subsystem vendor is the one of its virtio devices. */
 bool vblk_forgets_requests(const struct vblk *vblk)
 {
 	return virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET) &&

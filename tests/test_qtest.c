@@ -590,6 +590,7 @@ START_TEST(request_that_takes_too_long_is_sent_again)
 	open_disk();
 	submit_writes();
 	wait_for_reset(1);
+	ck_assert_uint_eq(info().nr_queue_resets, 0); /* QEMU would end them, in the new ring */
 	let_go();
 	all_are_done();
 	disk_works(2);
@@ -681,6 +682,31 @@ START_TEST(one_ring_is_reset_and_resized_while_the_others_go_on) /* VQ2, VQ4, PC
 }
 END_TEST
 
+static void *resize_again_and_again(void *arg)
+{
+	static const unsigned sizes[] = {4, 256, 16, 0, 64};
+
+	(void)arg;
+	for (unsigned n = 0; n < 20; n++)
+		ck_assert_int_eq(vblk_reset_queue(dev, n % 2, sizes[n % 5]), 0);
+	return NULL;
+}
+
+START_TEST(queues_are_resized_under_load) /* VQ2, VQ3, VQ4, PC13 */
+{
+	pthread_t resizer;
+
+	machine.device = kinds[_i];
+	open_disk();
+	ck_assert_int_eq(pthread_create(&resizer, NULL, resize_again_and_again, NULL), 0);
+	while (info().nr_queue_resets < 20)
+		disk_works(1);
+	ck_assert_int_eq(pthread_join(resizer, NULL), 0);
+	ck_assert_uint_eq(info().nr_resets, 0);
+	disk_works(2);
+}
+END_TEST
+
 static void add_changes(TCase *tc)
 {
 	tcase_add_test(tc, capacity_follows_the_image);
@@ -692,6 +718,7 @@ static void add_changes(TCase *tc)
 	tcase_add_loop_test(tc, reset_under_load_loses_nothing, 0, 3);
 	tcase_add_loop_test(tc, device_that_a_dead_owner_left_is_taken_over, 0, 3);
 	tcase_add_loop_test(tc, one_ring_is_reset_and_resized_while_the_others_go_on, 0, 2);
+	tcase_add_loop_test(tc, queues_are_resized_under_load, 0, 2);
 }
 
 static int run(void)
