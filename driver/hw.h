@@ -65,6 +65,9 @@ struct hw_ops {
 	/* NR vectors instead of the line; 0: the line again. -ENOSPC: so many are not to be had.
 	 * NULL where hw->nr_vectors is 0. */
 	int (*irq_vectors)(struct hw *hw, unsigned nr);
+	/* Interrupts of VECTOR, which is in use, are written to the eventfd FD from now on, and
+	 * irq_wait does not see them; -1: as before. NULL where irq_vectors is. */
+	int (*irq_redirect)(struct hw *hw, unsigned vector, int fd);
 
 	int (*bus_master)(
 		struct hw *hw, bool on); /* set, and read back: -EIO if it does not stick */

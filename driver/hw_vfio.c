@@ -174,6 +174,11 @@ static int hook_irq_vectors(struct hw *hw, unsigned nr)
 	return vfio_irq_vectors(&to_vfio(hw)->irq, nr);
 }
 
+static int hook_irq_redirect(struct hw *hw, unsigned vector, int fd)
+{
+	return vfio_irq_redirect(&to_vfio(hw)->irq, vector, fd);
+}
+
 /* --- the function as a whole --- */
 
 static int hook_bus_master(struct hw *hw, bool on)
@@ -237,6 +242,7 @@ static const struct hw_ops vfio_ops = {
 	.irq_unmask = hook_irq_unmask,
 	.irq_mask = hook_irq_mask,
 	.irq_vectors = hook_irq_vectors,
+	.irq_redirect = hook_irq_redirect,
 	.bus_master = hook_bus_master,
 	.function_reset = hook_function_reset,
 	.sleep_us = hw_sleep_us,

@@ -35,6 +35,7 @@ struct vblk_handle {
 	struct vblk_ring *ring;
 	struct vblk_handle *next; /* of the ring; under handles_lock */
 	atomic_bool armed;        /* asleep, or about to be: blk_wake() it */
+	bool has_slept;           /* by an interrupt, once */
 	uint32_t nr_owned;        /* submitted, done() not called */
 	uint32_t nap_us;          /* how long to sleep between looks, where there is no interrupt */
 	struct blk_req *done, **done_end; /* to be called back; under ring->lock */
@@ -88,7 +89,9 @@ struct vblk_ring {
 
 	pthread_mutex_t handles_lock;
 	struct vblk_handle *handles;
-	unsigned nr_handles; /* under open_lock */
+	unsigned nr_handles; /* under open_lock, as is the next */
+	bool asked_to_wake;  /* the transport, to wake the only handle without a thread between */
+	atomic_bool wakes;   /* and it does */
 };
 
 /* The device's; a configuration change may write them at any time, so each is read once per use. */

@@ -473,16 +473,27 @@ static void broken(struct vblk_ring *ring)
 	virtio_config_unlock(vblk->vdev);
 }
 
+/* Armed still, so nobody has woken it, and there is something: an interrupt did. */
+static void count_direct_wake(struct vblk_ring *ring)
+{
+	if (!atomic_load_explicit(&ring->wakes, memory_order_relaxed))
+		return;
+	atomic_fetch_add(&ring->nr_interrupts, 1);
+	PROBE2(interrupt, ring->vq->index, true);
+}
+
 int vblk_poll(struct blk_queue *q)
 {
 	struct vblk_handle *h = to_handle(q);
+	bool was_armed = atomic_load_explicit(&h->armed, memory_order_relaxed) &&
+			 atomic_exchange(&h->armed, false);
 	struct blk_req *req, *next;
 	bool broke;
 	int n = 0;
 
-	if (atomic_load_explicit(&h->armed, memory_order_relaxed))
-		atomic_store(&h->armed, false);
 	req = poll_ring(h, &broke);
+	if (was_armed && req != NULL)
+		count_direct_wake(h->ring);
 	if (broke)
 		broken(h->ring);
 	for (; req != NULL; req = next) {
@@ -525,6 +536,29 @@ static bool arm_ring(struct vblk_handle *h)
 	return ready;
 }
 
+/* Before the first sleep on a ring that nobody shares. */
+static void ask_to_wake(struct vblk_handle *h)
+{
+	struct vblk_ring *ring = h->ring;
+	struct vblk *vblk = ring->vblk;
+
+	pthread_mutex_lock(&vblk->open_lock);
+	if (!ring->asked_to_wake && ring->nr_handles == 1)
+		atomic_store(
+			&ring->wakes, vblk->vdev->config->wake_by(ring->vq, blk_fd(&h->q)) == 0);
+	ring->asked_to_wake = true;
+	pthread_mutex_unlock(&vblk->open_lock);
+	h->has_slept = true;
+}
+
+/* Caller holds open_lock. Somebody else is to be woken, or nobody. */
+static void stop_to_wake(struct vblk_ring *ring)
+{
+	if (atomic_exchange(&ring->wakes, false))
+		(void)ring->vblk->vdev->config->wake_by(ring->vq, -1);
+	ring->asked_to_wake = false;
+}
+
 bool vblk_arm(struct blk_queue *q)
 {
 	struct vblk_handle *h = to_handle(q);
@@ -533,8 +567,11 @@ bool vblk_arm(struct blk_queue *q)
 	if (h->nr_owned == 0)
 		return false; /* only blk_wake() can end this sleep */
 	vblk_watch_on(vblk);
-	if (atomic_load(&vblk->vdev->has_irq))
+	if (atomic_load(&vblk->vdev->has_irq)) {
+		if (!h->has_slept && vblk->vdev->config->wake_by != NULL)
+			ask_to_wake(h);
 		return arm_ring(h);
+	}
 	vblk_kick(q);
 	nap(h);
 	return true;
@@ -571,6 +608,10 @@ int vblk_handle_open(struct blockdev *dev, struct blk_queue **out)
 	h->next = ring->handles;
 	ring->handles = h;
 	pthread_mutex_unlock(&ring->handles_lock);
+	if (ring->nr_handles > 1) {
+		stop_to_wake(ring);
+		(void)vblk_ring_wake(ring); /* what came just now was not for all */
+	}
 	pthread_mutex_unlock(&vblk->open_lock);
 	*out = &h->q;
 	return 0;
@@ -583,6 +624,7 @@ void vblk_handle_close(struct blk_queue *q)
 	struct vblk_handle **at;
 
 	pthread_mutex_lock(&vblk->open_lock);
+	stop_to_wake(h->ring);
 	pthread_mutex_lock(&h->ring->handles_lock);
 	for (at = &h->ring->handles; *at != h; at = &(*at)->next)
 		;

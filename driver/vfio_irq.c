@@ -20,8 +20,9 @@ static unsigned count_of(int device, uint32_t index)
 	return info.count;
 }
 
-/* Without FDS, NR 0: none of the kind any more. > 0: so many could be had, not NR. */
-static int set_eventfds(int device, uint32_t index, unsigned nr, const int *fds)
+/* Of the kind INDEX, those from FIRST on. Without FDS, NR 0: none of the kind any more. > 0: so many
+ * could be had, not NR. */
+static int set_eventfds(int device, uint32_t index, unsigned first, unsigned nr, const int *fds)
 {
 	union {
 		struct vfio_irq_set set;
@@ -31,6 +32,7 @@ static int set_eventfds(int device, uint32_t index, unsigned nr, const int *fds)
 		       .flags = VFIO_IRQ_SET_ACTION_TRIGGER |
 				(nr == 0 ? VFIO_IRQ_SET_DATA_NONE : VFIO_IRQ_SET_DATA_EVENTFD),
 		       .index = index,
+		       .start = first,
 		       .count = nr,
 	       }};
 	int got;
@@ -74,7 +76,7 @@ static int listen_to(int device, uint32_t index, int *fd)
 	if (count_of(device, index) == 0)
 		return 0;
 	err = make_eventfd(fd);
-	return err < 0 ? err : set_eventfds(device, index, 1, fd);
+	return err < 0 ? err : set_eventfds(device, index, 0, 1, fd);
 }
 
 int vfio_irq_open(struct vfio_irq *irq, int device)
@@ -102,7 +104,7 @@ int vfio_irq_open(struct vfio_irq *irq, int device)
 static void drop_vectors(struct vfio_irq *irq)
 {
 	if (irq->nr > 0)
-		(void)set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, 0, NULL);
+		(void)set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0, NULL);
 	irq->nr = 0;
 	for (unsigned i = 0; i < VFIO_VECTORS_MAX; i++)
 		close_fd(&irq->vector_fd[i]);
@@ -111,7 +113,7 @@ static void drop_vectors(struct vfio_irq *irq)
 static void drop_line(struct vfio_irq *irq)
 {
 	if (irq->line_on)
-		(void)set_eventfds(irq->device, VFIO_PCI_INTX_IRQ_INDEX, 0, NULL);
+		(void)set_eventfds(irq->device, VFIO_PCI_INTX_IRQ_INDEX, 0, 0, NULL);
 	irq->line_on = false;
 }
 
@@ -184,7 +186,7 @@ int vfio_irq_unmask(struct vfio_irq *irq)
 	if (irq->nr == 0 && irq->line_on) {
 		err = set_line_mask(irq->device, VFIO_IRQ_SET_ACTION_UNMASK);
 	} else if (irq->nr == 0) {
-		err = set_eventfds(irq->device, VFIO_PCI_INTX_IRQ_INDEX, 1, &irq->line_fd);
+		err = set_eventfds(irq->device, VFIO_PCI_INTX_IRQ_INDEX, 0, 1, &irq->line_fd);
 		irq->line_on = err == 0;
 	}
 	pthread_mutex_unlock(&irq->lock);
@@ -218,7 +220,7 @@ int vfio_irq_vectors(struct vfio_irq *irq, unsigned nr)
 	for (unsigned i = 0; i < nr && err == 0; i++)
 		err = make_eventfd(&irq->vector_fd[i]);
 	if (err == 0)
-		err = set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, nr, irq->vector_fd);
+		err = set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, 0, nr, irq->vector_fd);
 	if (err == 0) {
 		irq->nr = nr;
 		irq->next = 0;
@@ -226,4 +228,11 @@ int vfio_irq_vectors(struct vfio_irq *irq, unsigned nr)
 	}
 	drop_vectors(irq);
 	return err > 0 ? -ENOSPC : err;
+}
+
+int vfio_irq_redirect(struct vfio_irq *irq, unsigned vector, int fd)
+{
+	if (fd < 0)
+		fd = irq->vector_fd[vector];
+	return set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, vector, 1, &fd);
 }

@@ -32,4 +32,5 @@ int vfio_irq_wait(struct vfio_irq *irq, int wake_fd);
 int vfio_irq_unmask(struct vfio_irq *irq);
 int vfio_irq_mask(struct vfio_irq *irq);
 int vfio_irq_vectors(struct vfio_irq *irq, unsigned nr);
+int vfio_irq_redirect(struct vfio_irq *irq, unsigned vector, int fd); /* any thread */
 #endif

@@ -66,6 +66,10 @@ struct virtio_config_ops {
 	 * Then, vq_resize() in between or not: it has an empty one. */
 	int (*disable_vq_and_reset)(struct virtqueue *vq);
 	int (*enable_vq_after_reset)(struct virtqueue *vq);
+	/* Interrupts of VQ are written to the eventfd FD from now on, and its callback is not called;
+	 * -1: it is again, and what came meanwhile may not be seen by it. -EOPNOTSUPP: not of this
+	 * queue. May be NULL. Resets change nothing of it. */
+	int (*wake_by)(struct virtqueue *vq, int fd);
 	/* After a reset and up to FEATURES_OK: the same queues again, empty. NULL: it can't. */
 	int (*restart_vqs)(struct virtio_device *vdev);
 	/* May be NULL. How many there are. */

@@ -1,7 +1,8 @@
 /* virtio_pci.h - the virtio-pci transport (virtio 1.2, 4.1). A device that has the registers of virtio 1 is
  * driven by them, one that has only those of a legacy device by these.
  *
- * It has one thread, which waits for the function's interrupts: its line, or the vectors of MSI-X. */
+ * It has one thread, which waits for the function's interrupts: its line, or
+ * those vectors of MSI-X that wake nobody directly. */
 #ifndef VBLKFS_VIRTIO_PCI_H
 #define VBLKFS_VIRTIO_PCI_H
 #include "virtio_bus.h"

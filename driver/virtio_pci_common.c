@@ -239,6 +239,16 @@ static void find_vectors(struct virtio_pci *vpci, unsigned nr_vqs)
 		drop_vectors(vpci);
 }
 
+int vpci_wake_by(struct virtqueue *vq, int fd)
+{
+	struct virtio_pci *vpci = to_vpci(vq->vdev);
+	struct hw *hw = vpci->vdev.hw;
+
+	if (vpci->vdev.nr_vectors <= vpci->nr_vqs) /* some are shared */
+		return -EOPNOTSUPP;
+	return hw->ops->irq_redirect(hw, vector_of(vpci, vq->index), fd);
+}
+
 /* --- interrupts --- */
 
 static void handle_message(struct virtio_pci *vpci, unsigned vector)

@@ -74,6 +74,7 @@ int vpci_reset(struct virtio_device *vdev);
 int vpci_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
 	const struct virtqueue_info *info, struct virtqueue **out);
 void vpci_del_vqs(struct virtio_device *vdev);
+int vpci_wake_by(struct virtqueue *vq, int fd);
 int vpci_restart_vqs(struct virtio_device *vdev);
 const char *vpci_silence(struct virtio_device *vdev);
 bool vpci_is_there(struct virtio_device *vdev);

@@ -288,6 +288,7 @@ static const struct virtio_config_ops vpci_modern_config_ops = {
 	.notify = vpci_notify,
 	.disable_vq_and_reset = vpci_disable_vq_and_reset,
 	.enable_vq_after_reset = vpci_enable_vq_after_reset,
+	.wake_by = vpci_wake_by,
 	.restart_vqs = vpci_restart_vqs,
 	.regions = vpci_regions,
 	.silence = vpci_silence,

@@ -1229,10 +1229,26 @@ static void *complete_later(void *arg)
 	return NULL;
 }
 
-START_TEST(sleeper_is_woken_by_the_interrupt) /* SP19, PC16 */
+/* One request on Q whose completion it sleeps for. */
+static void sleeps_for_one(struct blk_queue *q, uint8_t *buf)
 {
 	pthread_t thread;
 	struct io io;
+
+	q->spin_us = 0;
+	io_init(&io, BLK_READ, 0, 1, buf);
+	ck_assert_int_eq(blk_submit(q, &io.req), 0);
+	blk_kick(q);
+	ck_assert_int_eq(pthread_create(&thread, NULL, complete_later, NULL), 0);
+	for (int i = 0; io.calls == 0 && i < 100; i++)
+		(void)blk_wait(q, 5000);
+	ck_assert_uint_eq(io.calls, 1);
+	ck_assert_int_eq(io.err, 0);
+	pthread_join(thread, NULL);
+}
+
+START_TEST(sleeper_is_woken_by_the_interrupt) /* SP19, PC16 */
+{
 	uint8_t *buf;
 
 	r.cfg.when = MODEL_STEPPED;
@@ -1241,16 +1257,67 @@ START_TEST(sleeper_is_woken_by_the_interrupt) /* SP19, PC16 */
 		r.cfg.features[0] &= ~BIT(VIRTIO_RING_F_EVENT_IDX);
 	open_disk();
 	model_config(r.m)->run_on_polls = 0;
-	r.q->spin_us = 0;
 	buf = dma(512);
-	for (int i = 0; i < 20; i++) {
-		io_init(&io, BLK_READ, 0, 1, buf);
-		ck_assert_int_eq(submit(&io), 0);
-		blk_kick(r.q);
-		ck_assert_int_eq(pthread_create(&thread, NULL, complete_later, NULL), 0);
-		sleep_until_done(&io);
-		pthread_join(thread, NULL);
+	for (int i = 0; i < 20; i++)
+		sleeps_for_one(r.q, buf);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+static unsigned told_to_the_thread(void)
+{
+	return model_trace_count(r.m, MODEL_IRQ, true, 3);
+}
+
+static void shares_the_ring(uint8_t *buf)
+{
+	struct blk_queue *other;
+
+	ck_assert_int_eq(blk_queue_open(r.dev, &other), 0);
+	for (int i = 0; i < 5; i++) {
+		sleeps_for_one(other, buf);
+		sleeps_for_one(r.q, buf);
 	}
+	ck_assert_uint_gt(told_to_the_thread(), 0);
+	blk_queue_close(other);
+}
+
+START_TEST(vector_of_a_ring_wakes_its_only_sleeper_without_a_thread_between)
+{
+	struct blk_stat stat;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.nr_vectors = 2;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	buf = dma(512);
+	for (int i = 0; i < 20; i++)
+		sleeps_for_one(r.q, buf);
+	ck_assert_uint_eq(told_to_the_thread(), 0);
+	ck_assert_int_eq(blk_stats(r.dev, &stat, 1), 1);
+	ck_assert_uint_gt(stat.interrupts, 0);
+
+	if (_i) /* else it is closed as it is: the model looks */
+		shares_the_ring(buf);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+START_TEST(shared_vector_wakes_by_the_thread)
+{
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.nr_vectors = 1;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	buf = dma(512);
+	for (int i = 0; i < 10; i++)
+		sleeps_for_one(r.q, buf);
+	ck_assert_uint_gt(told_to_the_thread(), 0);
 	blk_dma_free(r.dev, buf, 512);
 }
 END_TEST
@@ -2327,6 +2394,9 @@ static void add_queue_resets(TCase *tc)
 /* What a legacy device can't say, or does not have. */
 static void add_modern(TCase *tc)
 {
+	tcase_add_loop_test(
+		tc, vector_of_a_ring_wakes_its_only_sleeper_without_a_thread_between, 0, 2);
+	tcase_add_test(tc, shared_vector_wakes_by_the_thread);
 	tcase_add_test(tc, reset_sets_the_vectors_again);
 	tcase_add_loop_test(tc, needs_reset_is_recovered_and_requests_are_sent_again, 0, 2);
 	tcase_add_loop_test(tc, unflushed_writes_before_a_reset_fail_the_next_flush_once, 0, 3);

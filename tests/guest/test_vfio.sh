@@ -77,6 +77,7 @@ test_each_queue_has_a_vector() {
 	[ "$(interrupts "vfio-msix[0]($DISK)")" -ge 0 ] || fail "no vector for the configuration"
 	[ "$(interrupts "vfio-msix[1]($DISK)")" -gt 0 ] || fail "nothing came by the first queue's"
 	[ "$(interrupts "vfio-msix[2]($DISK)")" -gt 0 ] || fail "nothing came by the second queue's"
+	[ "$(stat_number $MNT interrupts)" -gt 0 ] || fail "stat shows no interrupts"
 	[ "$(hugepages)" = 0 ] || fail "hugepages were reserved"
 	umount $MNT
 	vblkctl unbind $DISK

@@ -104,15 +104,20 @@ bool m_negotiated(const struct model *m, unsigned bit)
 
 /* The interrupt line: a level. Like uio_pci_generic it is masked when it was delivered. */
 
-static void signal_irq(struct model *m)
+static void tell(int fd)
 {
 	const uint64_t one = 1;
 
+	if (write(fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+}
+
+static void signal_irq(struct model *m)
+{
 	if (m->irq_signalled || (m->cfg.lose_irqs && !m->gone))
 		return;
 	m->irq_signalled = true;
-	if (write(m->irq_fd, &one, sizeof(one)) != sizeof(one))
-		abort();
+	tell(m->irq_fd);
 }
 
 void m_irq_update(struct model *m)
@@ -127,6 +132,10 @@ static void fire(struct model *m, uint16_t vector)
 	if (vector == VIRTIO_MSI_NO_VECTOR)
 		return;
 	m->stat.irqs++;
+	if (m->direct_fd[vector] != 0) {
+		tell(m->direct_fd[vector] - 1);
+		return;
+	}
 	m->fired |= 1ULL << vector;
 	signal_irq(m);
 }
@@ -255,6 +264,20 @@ static int irq_vectors(struct hw *hw, unsigned nr)
 	return err;
 }
 
+static int irq_redirect(struct hw *hw, unsigned vector, int fd)
+{
+	struct model *m = m_of(hw);
+
+	m_lock(m);
+	m_tick(m);
+	if (vector >= m->vectors)
+		m_violation(m, "PC19: vector %u redirected, and %u are on", vector, m->vectors);
+	else
+		m->direct_fd[vector] = fd + 1;
+	m_unlock(m);
+	return 0;
+}
+
 /* Other hooks */
 
 static void m_set_bus_master(struct model *m, bool on)
@@ -331,6 +354,9 @@ static void close_hw(struct hw *hw)
 		m_violation(m, "CL2: closed while device_status was 0x%x", m->status);
 	if (m->vectors != 0)
 		m_violation(m, "closed while vectors were on");
+	for (unsigned i = 0; i < 64; i++)
+		if (m->direct_fd[i] != 0)
+			m_violation(m, "closed while vector %u had an eventfd of somebody's", i);
 	m->closed = true;
 	m_set_bus_master(m, false);
 	m->irq_masked = true;
@@ -354,6 +380,7 @@ static const struct hw_ops ops = {
 	.irq_unmask = irq_unmask,
 	.irq_mask = irq_mask,
 	.irq_vectors = irq_vectors,
+	.irq_redirect = irq_redirect,
 	.bus_master = bus_master,
 	.function_reset = function_reset,
 	.sleep_us = sleep_us,

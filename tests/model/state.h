@@ -136,8 +136,9 @@ struct model {
 	bool irq_signalled; /* irq_fd is readable */
 	bool irq_taken;     /* irq_wait returned, ISR not read since */
 	int irq_fd;
-	unsigned vectors; /* MSI-X is on with so many; 0: the line */
-	uint64_t fired;   /* those that came, and were not waited for yet */
+	unsigned vectors;  /* MSI-X is on with so many; 0: the line */
+	uint64_t fired;    /* those that came, and were not waited for yet */
+	int direct_fd[64]; /* of vectors: + 1; 0: irq_wait is told */
 	bool isr_thread_set;
 	pthread_t isr_thread;
 
