@@ -99,7 +99,7 @@ static uint16_t select_queue(struct virtio_pci *vpci, uint16_t index)
 	size = vpci_read16(vpci, r, VIRTIO_PCI_QUEUE_NUM);
 	if (size == 0) {
 		(void)virtio_fail(&vpci->vdev, 0, "queue %u is not there", index);
-	} else if (size > VRING_MAX_SIZE || (size & (size - 1)) != 0) {
+	} else if ((size & (size - 1)) != 0) {
 		(void)virtio_fail(
 			&vpci->vdev, 0, "queue %u has %u entries, no power of two", index, size);
 		size = 0;
