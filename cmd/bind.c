@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "bind.h"
+#include "bind_list.h"
 #include "dma.h"
 #include "holders.h"
 #include "signature.h"
@@ -71,11 +73,12 @@ static int lock_binding(const struct message *m)
 static int run_modprobe(const char *module)
 {
 	char *argv[] = {"modprobe", "-q", (char *)module, NULL};
-	char *envp[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	pid_t pid;
 	int status, err;
 
-	err = posix_spawnp(&pid, argv[0], NULL, NULL, argv, envp);
+	/* It is looked for in our own, and udev gives none. */
+	(void)setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	err = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
 	if (err != 0)
 		return -err;
 	while (waitpid(pid, &status, 0) < 0)
@@ -137,6 +140,20 @@ static int check_signature(const struct pci_disk *d, const struct message *m)
 	return 0;
 }
 
+/* As holders_of(). udev looks at each disk that is new, or was written to, and lets go of it soon: it
+ * is given three seconds. */
+static int users_of(const struct pci_disk *d, char *why, size_t bytes)
+{
+	const struct timespec tick = {.tv_nsec = 50000000};
+	int in_use = holders_of(d->block, why, bytes);
+
+	for (int i = 0; i < 60 && in_use > 0 && strstr(why, "udev") != NULL; i++) {
+		nanosleep(&tick, NULL);
+		in_use = holders_of(d->block, why, bytes);
+	}
+	return in_use;
+}
+
 /* A descriptor that keeps the block device from being used; -1 where it has none. */
 static int check_free(const struct pci_disk *d, bool force, int *guard, const struct message *m)
 {
@@ -147,7 +164,7 @@ static int check_free(const struct pci_disk *d, bool force, int *guard, const st
 	if (d->block[0] == '\0')
 		return 0;
 	*guard = holders_lock(d->block); /* readers, like the probe below, are not kept out */
-	in_use = holders_of(d->block, why, sizeof(why));
+	in_use = users_of(d, why, sizeof(why));
 	if (in_use < 0)
 		err = fail(m, in_use, "%s: cannot find out who uses %s: %s", d->address, d->block,
 			strerror(-in_use));
@@ -350,6 +367,7 @@ static int unbind_locked(struct pci_disk *d, const struct message *m)
 	if (err < 0)
 		return fail(m, err, "%s: %s did not let go of it: %s", d->address, d->driver,
 			strerror(-err));
+	bind_list_skip(d, true); /* else udev's rule would take it right back */
 	err = give_back(d->address, d->old_driver);
 	if (err < 0)
 		return fail(m, err, "%s: %s did not take it back: %s", d->address,

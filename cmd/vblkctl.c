@@ -8,7 +8,14 @@
 #include "vblkctl.h"
 
 #define OWN_OPTIONS (-1) /* for max_args: the verb gets its whole command line */
-enum { TAKES_FORCE = 1, TAKES_WATCH = 2, TAKES_FLUSH = 4, TAKES_DRIVER = 8, TAKES_QUEUE = 16 };
+enum {
+	TAKES_FORCE = 1,
+	TAKES_WATCH = 2,
+	TAKES_FLUSH = 4,
+	TAKES_DRIVER = 8,
+	TAKES_QUEUE = 16,
+	TAKES_LISTED = 32,
+};
 
 static const struct verb {
 	const char *name;
@@ -20,8 +27,9 @@ static const struct verb {
 } verbs[] = {
 	{"list", verb_list, 0, 0, 0, "list [--json]",
 		"the virtio disks, their drivers, and who uses them"},
-	{"bind", verb_bind, 1, 1, TAKES_FORCE | TAKES_DRIVER,
-		"bind [--driver uio_pci_generic | vfio-pci] [--force] [--json] ADDRESS",
+	{"bind", verb_bind, 0, 1, TAKES_FORCE | TAKES_DRIVER | TAKES_LISTED,
+		"bind [--driver uio_pci_generic | vfio-pci] [--force] [--json] ADDRESS\n"
+		"                    | --listed [ADDRESS]",
 		"give a disk to user space, for vblkfs to drive"},
 	{"unbind", verb_unbind, 1, 1, 0, "unbind [--json] ADDRESS",
 		"give it back to the kernel's driver"},
@@ -163,6 +171,11 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 		if (!(verb->takes & TAKES_DRIVER))
 			return bad_usage("no --driver for this verb", verb->name) + 1;
 		return bind_knows_driver(optarg) ? 0 : bad_usage("no such driver", optarg) + 1;
+	case 'l':
+		a->listed = true;
+		return verb->takes & TAKES_LISTED
+			       ? 0
+			       : bad_usage("no --listed for this verb", verb->name) + 1;
 	case 'F':
 	case 'N':
 		a->flush = c == 'F';
@@ -197,7 +210,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
 		{"driver", required_argument, NULL, 'd'}, {"flush", no_argument, NULL, 'F'},
 		{"no-flush", no_argument, NULL, 'N'}, {"queue", required_argument, NULL, 'q'},
-		{"size", required_argument, NULL, 's'}, {0}};
+		{"size", required_argument, NULL, 's'}, {"listed", no_argument, NULL, 'l'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 
@@ -206,14 +219,14 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		a.argv = argv;
 		return verb->run(&a);
 	}
-	while ((c = getopt_long(argc, argv, "jfhw::n:", options, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "jfhlw::n:", options, NULL)) != -1)
 		if ((res = parse_option(verb, &a, c)) != 0)
 			return res - 1;
 	a.argc = argc - optind;
 	a.argv = argv + optind;
 	if (a.size != 0 && !a.has_queue)
 		return bad_usage("--size goes with --queue", NULL);
-	if (a.argc < verb->min_args)
+	if (a.argc < verb->min_args || ((verb->takes & TAKES_LISTED) && a.argc == 0 && !a.listed))
 		return bad_usage("an argument is missing", verb->synopsis);
 	if (a.argc > verb->max_args)
 		return bad_usage("one argument too many", a.argv[verb->max_args]);

@@ -13,6 +13,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 struct verb_args {
 	bool json;
 	bool force;
+	bool listed;
 	bool flush;
 	const char *driver; /* NULL: any */
 	double watch_s;     /* 0: once */

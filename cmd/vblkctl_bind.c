@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include "bind.h"
+#include "bind_list.h"
 #include "holders.h"
 #include "vblkctl.h"
 
@@ -90,17 +92,59 @@ static void tell_bound(const struct pci_disk *d, const struct bind_report *r)
 		d->old_driver[0] == '\0' ? "no driver" : d->old_driver, d->driver, d->node);
 }
 
+/* Bind D if it is on the list and with the kernel's driver. One whose block device is not there yet
+ * comes again: as udev's next event. */
+static int bind_listed(struct pci_disk *d, const char *driver)
+{
+	struct bind_report report;
+	char err[512];
+	int found = bind_list_has(d, err, sizeof(err));
+
+	if (found == 0 || (found > 0 && d->block[0] == '\0'))
+		return EXIT_OK;
+	if (found < 0 || bind_disk(d, driver, false, &report, err, sizeof(err)) < 0) {
+		fprintf(stderr, "vblkctl: %s\n", err);
+		openlog("vblkctl", LOG_PID,
+			LOG_DAEMON); /* udev's rule has nobody who reads the line above */
+		syslog(LOG_ERR, "%s", err);
+		return EXIT_FAILED;
+	}
+	tell_bound(d, &report);
+	return EXIT_OK;
+}
+
+static int bind_all_listed(const char *driver)
+{
+	struct pci_disk *d = NULL;
+	int n = pci_disk_list(&d), ret = EXIT_OK;
+
+	if (n < 0) {
+		fprintf(stderr, "vblkctl: cannot list PCI functions: %s\n", strerror(-n));
+		return EXIT_FAILED;
+	}
+	for (int i = 0; i < n; i++)
+		if (bind_listed(&d[i], driver) != EXIT_OK)
+			ret = EXIT_FAILED;
+	free(d);
+	return ret;
+}
+
 int verb_bind(const struct verb_args *a)
 {
 	struct bind_report report;
 	struct pci_disk d;
 	char err[512];
 
+	if (a->argc == 0)
+		return bind_all_listed(a->driver);
+	if (a->listed && pci_disk_find(a->argv[0], &d, err, sizeof(err)) == 0)
+		return bind_listed(&d, a->driver);
 	if (pci_disk_find(a->argv[0], &d, err, sizeof(err)) < 0 ||
 		bind_disk(&d, a->driver, a->force, &report, err, sizeof(err)) < 0) {
 		fprintf(stderr, "vblkctl: %s\n", err);
 		return EXIT_FAILED;
 	}
+	bind_list_skip(&d, false);
 	if (a->json)
 		return print_json(disk_json(&d));
 	tell_bound(&d, &report);

@@ -19,7 +19,7 @@ packages_for() { # PURPOSE
 		;;
 	guest) # kmod and busybox for the initramfs; the guest uses the host's programs
 		echo qemu-system-x86 busybox-static kmod xz-utils e2fsprogs fuse3 mount util-linux iproute2 procps
-		echo dmsetup fdisk
+		echo dmsetup fdisk udev jq
 		;;
 	bench)
 		packages_for guest

@@ -149,7 +149,7 @@ INSTALLED = $(PROGRAMS:%=$(DESTDIR)$(SBINDIR)/%) \
 names_of = $(shell sed -n '/^\.Nm/{s/^\.Nm //;s/ ,$$//;p};/^\.Nd/q' $(1))
 MAN3_LINKS := $(foreach m,$(filter %.3,$(MAN_PAGES)),\
 	$(foreach n,$(filter-out $(notdir $(m:.3=)),$(call names_of,$(m))),$(n):$(notdir $(m))))
-INSTALLED += $(DESTDIR)$(LIBDIR)/libvblk.a $(DESTDIR)$(LIBDIR)/pkgconfig/libvblk.pc \
+INSTALLED += $(DESTDIR)$(UDEVDIR)/60-vblkfs.rules $(DESTDIR)$(LIBDIR)/libvblk.a $(DESTDIR)$(LIBDIR)/pkgconfig/libvblk.pc \
 	$(foreach n,libvblk.so libvblk.so.$(SOVERSION) libvblk.so.$(VERSION),$(DESTDIR)$(LIBDIR)/$(n)) \
 	$(DESTDIR)$(INCLUDEDIR)/vblk/vblk.h \
 	$(foreach m,$(MAN_PAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
@@ -169,6 +169,8 @@ install: all
 		'Libs: -L$${libdir} -lvblk' 'Libs.private: -pthread' >$(DESTDIR)$(LIBDIR)/pkgconfig/libvblk.pc
 	for m in $(MAN_PAGES); do d=$(DESTDIR)$(MANDIR)/man$${m##*.}; install -d $$d; install -m 644 $$m $$d/; done
 	for l in $(MAN3_LINKS); do ln -sf "$${l#*:}" "$(DESTDIR)$(MANDIR)/man3/$${l%:*}.3"; done
+	install -d $(DESTDIR)$(UDEVDIR)
+	sed 's:@SBINDIR@:$(SBINDIR):' udev/60-vblkfs.rules >$(DESTDIR)$(UDEVDIR)/60-vblkfs.rules
 uninstall:
 	rm -f $(INSTALLED)
 
