@@ -102,7 +102,7 @@ $(O)/libvblk.a: $(LIB_SRC:%.c=$(O)/lib/obj/%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $(O)/lib/libvblk.o
 
 # fio's engine needs fio's headers, of the very version, configured: no package has them.
-FIO_VERSION = $(if $(FIO_SRC),$(shell cd $(FIO_SRC) && sh ./FIO-VERSION-GEN 2>/dev/null; sed -n "s,^FIO_VERSION = ,,p" FIO-VERSION-FILE))
+FIO_VERSION = $(if $(FIO_SRC),$(shell cd $(FIO_SRC) && sh ./FIO-VERSION-GEN 2>/dev/null; sed -n "s,^FIO_VERSION = ,,p" FIO-VERSION-FILE 2>/dev/null))
 fio-engine: $(O)/vblk-fio.so
 $(O)/vblk-fio.so: cmd/fio/vblk.c $(O)/libvblk.a
 	@[ -n "$(FIO_SRC)" ] && [ -e "$(FIO_SRC)/config-host.h" ] || { \

@@ -60,6 +60,11 @@ on_disk "vhost-user:$SOCK"
 run --disk="vhost-user:$SOCK" --poll=1 --rings=1 --name=poll --rw=randwrite --bs=4k --iodepth=4 --size=2m "${verified[@]}"
 kill_backend
 
+# One that was built for another fio, by what it says of itself.
+version=$(fio --version)
+sed "s/$version/${version//[0-9]/0}/" "$BUILD/vblk-fio.so" >"$T/other.so"
+! fio --ioengine=external:"$T/other.so" --name=x --rw=read --disk="$IMG" >"$T/out" 2>&1 || fail "another fio's engine runs"
+grep -q 'build it anew' "$T/out" || fail "another fio's engine: $(cat "$T/out")"
 refused 'disk= is missing' --name=x --rw=read
 refused 'no back-end listens there' --name=x --rw=read --disk="vhost-user:$SOCK"
 (
