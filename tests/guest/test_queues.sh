@@ -56,6 +56,51 @@ test_packed_rings_are_what_the_device_gets() {
 	umount $MNT
 }
 
+# One queue after the other, while all are written to; in the end all is as it was written.
+resize_under_load() { # ADDRESS, NUMBER OF QUEUES
+	local n=0 sizes=(4 64 16 256 8 128 32)
+	vblkctl bind "$1"
+	mkfs.vblkfs -q -f "$1"
+	mount -t fuse.vblkfs -o workers=4 "$1" $MNT
+	(for _ in 1 2 3; do cp -a /run/tree /run/large $MNT/ && sync $MNT/large; done) &
+	while kill -0 $! 2>/dev/null && [ $n -lt 28 ]; do
+		vblkctl reset --queue=$((n % $2)) --size=${sizes[n % 7]} $MNT
+		n=$((n + 1))
+	done
+	wait $!
+	note "$n queues resized"
+	[ $n -ge 7 ] || fail "it was over before it began"
+	vblkctl info --json $MNT >/run/info
+	[ "$(jq .queue_resets /run/info)" = $n ] || fail "not $n: $(cat /run/info)"
+	[ "$(jq .resets /run/info)" = 0 ] || fail "the device was reset: $(cat /run/info)"
+	[ "$(jq ".queues[$(((n - 1) % $2))].size" /run/info)" = ${sizes[(n - 1) % 7]} ] ||
+		fail "not ${sizes[(n - 1) % 7]} entries: $(cat /run/info)"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
+	umount $MNT
+	mount -t fuse.vblkfs "$1" $MNT
+	same_tree /run/tree $MNT/tree
+	cmp /run/large $MNT/large
+	umount $MNT
+}
+
+test_queues_are_resized_under_load() {
+	resize_under_load "$(at 3)" 4
+}
+
+test_packed_queues_are_resized_under_load() {
+	resize_under_load "$(at 5)" 1
+}
+
+test_a_queue_that_can_not_be_reset_says_so() {
+	vblkctl bind "$(at 3)"
+	mkfs.vblkfs -q -f "$(at 3)"
+	mount -t fuse.vblkfs "$(at 3)" $MNT
+	refuses 1 'no such queue' vblkctl reset --queue=4 $MNT
+	refuses 1 'a power of two' vblkctl reset --queue=0 --size=512 $MNT
+	refuses 1 'a power of two' vblkctl reset --queue=0 --size=24 $MNT
+	umount $MNT
+}
+
 test_without_a_write_cache() {
 	exercise "$(at 6)"
 }
