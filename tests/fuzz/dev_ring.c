@@ -86,6 +86,7 @@ static bool take_split(struct dev_ring *r, const struct parts *p, struct dev_cha
 		return false;
 	c->id = le16_get(avail->ring[r->avail % r->size]);
 	r->avail++;
+	c->skip = 1;
 	walk_split(r, c, (const struct vring_desc *)p->mem[0], r->size, c->id, false);
 	return true;
 }
@@ -139,9 +140,9 @@ static bool take_packed(struct dev_ring *r, const struct parts *p, struct dev_ch
 		else
 			add_seg(c, r, le64_get(d->addr), le32_get(d->len),
 				flags & VRING_DESC_F_WRITE);
-		c->nr_ring++;
+		c->skip++;
 		advance(r, &r->avail, &r->avail_wrap, 1);
-	} while ((flags & VRING_DESC_F_NEXT) && c->nr_ring < r->size);
+	} while ((flags & VRING_DESC_F_NEXT) && c->skip < r->size);
 	return true;
 }
 
@@ -150,7 +151,7 @@ bool dev_ring_take(struct dev_ring *r, struct dev_chain *out)
 	struct parts p;
 
 	out->nr = 0;
-	out->nr_ring = 0;
+	out->skip = 0;
 	out->in_bytes = 0;
 	out->sane = true;
 	if (!find_parts(r, &p))
@@ -159,7 +160,7 @@ bool dev_ring_take(struct dev_ring *r, struct dev_chain *out)
 }
 
 static void use_packed(
-	struct dev_ring *r, const struct parts *p, uint32_t id, uint32_t bytes, uint16_t nr_ring)
+	struct dev_ring *r, const struct parts *p, uint32_t id, uint32_t bytes, uint16_t skip)
 {
 	struct vring_packed_desc *d = (struct vring_packed_desc *)p->mem[0] + r->used;
 	uint16_t lap = r->used_wrap ? VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED : 0;
@@ -167,10 +168,10 @@ static void use_packed(
 	d->id = le16_of((uint16_t)id);
 	d->len = le32_of(bytes);
 	d->flags = le16_of(lap | VRING_DESC_F_WRITE);
-	advance(r, &r->used, &r->used_wrap, nr_ring);
+	advance(r, &r->used, &r->used_wrap, skip);
 }
 
-void dev_ring_use(struct dev_ring *r, uint32_t id, uint32_t bytes, uint16_t nr_ring)
+void dev_ring_use(struct dev_ring *r, uint32_t id, uint32_t bytes, uint16_t skip)
 {
 	struct vring_used *used;
 	struct parts p;
@@ -178,13 +179,14 @@ void dev_ring_use(struct dev_ring *r, uint32_t id, uint32_t bytes, uint16_t nr_r
 	if (!find_parts(r, &p))
 		return;
 	if (r->packed) {
-		use_packed(r, &p, id, bytes, nr_ring);
+		use_packed(r, &p, id, bytes, skip);
 		return;
 	}
 	used = (struct vring_used *)p.mem[2];
 	used->ring[r->used % r->size] =
 		(struct vring_used_elem){.id = le32_of(id), .len = le32_of(bytes)};
-	used->idx = le16_of(++r->used);
+	r->used = (uint16_t)(r->used + skip);
+	used->idx = le16_of(r->used);
 }
 
 void dev_ring_jump(struct dev_ring *r, uint16_t by)

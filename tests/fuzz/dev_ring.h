@@ -16,8 +16,8 @@ struct dev_seg {
 
 struct dev_chain {
 	uint16_t id;
-	uint16_t nr_ring; /* descriptors that it takes in a packed ring */
-	bool sane; /* every segment is DMA memory, readable ones first, as 2.7.4.2 wants it */
+	uint16_t skip; /* how far the next used entry is: descriptors of a packed ring, else one */
+	bool sane;     /* every segment is DMA memory, readable ones first, as 2.7.4.2 wants it */
 	unsigned nr;
 	uint64_t in_bytes;
 	struct dev_seg seg[DEV_SEGS_MAX];
@@ -36,8 +36,8 @@ struct dev_ring {
 bool dev_ring_start(struct dev_ring *r, const struct fz_dma *dma, bool packed, uint16_t size,
 	uint64_t desc, uint64_t driver, uint64_t device);
 bool dev_ring_take(struct dev_ring *r, struct dev_chain *out); /* false: there is none */
-/* NR_RING: of a packed ring, how far the next used descriptor is. */
-void dev_ring_use(struct dev_ring *r, uint32_t id, uint32_t bytes, uint16_t nr_ring);
+/* SKIP: the chain's, or with IN_ORDER the sum of those that ID speaks for. */
+void dev_ring_use(struct dev_ring *r, uint32_t id, uint32_t bytes, uint16_t skip);
 void dev_ring_jump(struct dev_ring *r, uint16_t by); /* the used index, nothing else */
 /* VAL into the 4 bytes at OFF of descriptors, driver's and device's part, as if they lay behind
  * each other; OFF wraps around. */

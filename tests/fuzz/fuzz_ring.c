@@ -32,8 +32,8 @@ static struct {
 	struct virtqueue *vq;
 	struct dev_ring ring;
 	struct token token[NR_TOKENS];
-	struct dev_chain chain; /* taken last, not used */
-	bool holds;
+	struct dev_chain chain, next; /* taken last, not used; as it is taken */
+	bool holds, in_order;
 	bool lied;
 	uint8_t *buf;
 } t;
@@ -82,7 +82,9 @@ static bool open_queue(struct fz_input *in)
 	t.vdev.features = 1ULL << VIRTIO_F_VERSION_1 |
 			  (uint64_t)(features & 1) << VIRTIO_F_RING_PACKED |
 			  (uint64_t)(features >> 1 & 1) << VIRTIO_RING_F_EVENT_IDX |
-			  (uint64_t)(features >> 2 & 1) << VIRTIO_RING_F_INDIRECT_DESC;
+			  (uint64_t)(features >> 2 & 1) << VIRTIO_RING_F_INDIRECT_DESC |
+			  (uint64_t)(features >> 3 & 1) << VIRTIO_F_IN_ORDER;
+	t.in_order = virtio_has_feature(&t.vdev, VIRTIO_F_IN_ORDER);
 	if (vq_create(&t.vdev, 0, size, &info, &t.vq) < 0)
 		return false;
 	connect_device();
@@ -176,10 +178,17 @@ static void check_chain(const struct dev_chain *c)
 	fz_fail("the device has a request that was not given to it");
 }
 
+/* With IN_ORDER several may be held, and the last one's used entry speaks for all. */
 static void take(void)
 {
-	if (t.holds || !dev_ring_take(&t.ring, &t.chain))
+	uint16_t skip = t.holds ? t.chain.skip : 0;
+
+	if (t.holds && !t.in_order)
 		return;
+	if (!dev_ring_take(&t.ring, &t.next))
+		return;
+	t.chain = t.next;
+	t.chain.skip = (uint16_t)(t.chain.skip + skip);
 	t.holds = true;
 	if (!t.lied)
 		check_chain(&t.chain);
@@ -194,7 +203,7 @@ static void use(struct fz_input *in)
 	t.holds = false;
 	if (bytes > t.chain.in_bytes)
 		bytes = (uint32_t)t.chain.in_bytes;
-	dev_ring_use(&t.ring, t.chain.id, bytes, t.chain.nr_ring);
+	dev_ring_use(&t.ring, t.chain.id, bytes, t.chain.skip);
 }
 
 static void lie(struct fz_input *in)
@@ -273,6 +282,8 @@ static void finish(void)
 		use(&none);
 		get();
 	}
+	for (unsigned i = 0; i <= t.vq->size && t.in_order; i++)
+		get(); /* what one entry spoke for */
 	for (unsigned i = 0; i < t.vq->size && !t.lied; i++)
 		FZ_CHECK(t.token[i].state != SHOWN, "an honest device's request is lost");
 }

@@ -31,8 +31,7 @@ static struct liar *to_liar(struct hw *hw)
 static void drop_taken(struct liar *l, unsigned i)
 {
 	l->nr_taken--;
-	if (i != l->nr_taken)
-		l->taken[i] = l->taken[l->nr_taken];
+	memmove(&l->taken[i], &l->taken[i + 1], (l->nr_taken - i) * sizeof(l->taken[0]));
 }
 
 static bool take(struct liar *l, unsigned queue)
@@ -97,7 +96,7 @@ static void finish(struct liar *l, unsigned i, uint8_t status)
 	if (q->live && l->master && !l->gone) {
 		uint32_t bytes = execute(l, &t->chain, status);
 
-		dev_ring_use(&q->ring, t->chain.id, bytes, t->chain.nr_ring);
+		dev_ring_use(&q->ring, t->chain.id, bytes, t->chain.skip);
 		raise_irq(l, VIRTIO_PCI_ISR_QUEUE);
 	}
 	drop_taken(l, i);
@@ -112,15 +111,20 @@ void liar_serve(struct liar *l)
 			finish(l, 0, VIRTIO_BLK_S_OK);
 }
 
+static void reset_queue(struct liar *l, unsigned queue)
+{
+	struct liar_queue *q = &l->queue[queue];
+
+	*q = (struct liar_queue){.max = q->max, .notify_off = q->notify_off, .size = q->max};
+	for (unsigned i = l->nr_taken; i > 0; i--)
+		if (l->taken[i - 1].queue == queue)
+			drop_taken(l, i - 1);
+}
+
 static void reset(struct liar *l)
 {
-	for (unsigned i = 0; i < LIAR_QUEUES; i++) {
-		struct liar_queue *q = &l->queue[i];
-
-		*q = (struct liar_queue){
-			.max = q->max, .notify_off = q->notify_off, .size = q->max};
-	}
-	l->nr_taken = 0;
+	for (unsigned i = 0; i < LIAR_QUEUES; i++)
+		reset_queue(l, i);
 	l->status = 0;
 	l->isr = 0;
 	l->dirty = false;
@@ -140,6 +144,11 @@ static void set_master(struct liar *l, bool on)
 	l->master = on;
 	l->space[PCI_COMMAND] =
 		(uint8_t)((l->space[PCI_COMMAND] & ~PCI_MASTER) | (on ? PCI_MASTER : 0));
+}
+
+static bool is_in_order(const struct liar *l)
+{
+	return l->driver_features[1] >> (VIRTIO_F_IN_ORDER - 32) & 1;
 }
 
 static void change_queue(struct liar_queue *q, uint32_t value)
@@ -213,8 +222,10 @@ static void act(struct liar *l, const struct liar_event *e)
 		(void)take(l, e->arg);
 		break;
 	case LIAR_FINISH:
-		if (l->nr_taken > 0)
+		if (l->nr_taken > 0) {
+			l->dirty |= e->arg % l->nr_taken != 0 && is_in_order(l);
 			finish(l, e->arg % l->nr_taken, (uint8_t)e->value);
+		}
 		break;
 	case LIAR_HOLD:
 		l->hold = e->value & 1;
@@ -283,14 +294,17 @@ static struct liar_queue *selected(struct liar *l)
 		       : NULL;
 }
 
+/* Has a reset not come to its end yet? */
+static bool is_stuck(struct liar *l)
+{
+	if (l->stuck > 0 && l->stuck != UINT32_MAX)
+		l->stuck--;
+	return l->stuck > 0;
+}
+
 static uint8_t read_status(struct liar *l)
 {
-	if (l->stuck > 0 && l->status == 0) {
-		if (l->stuck != UINT32_MAX)
-			l->stuck--;
-		return VIRTIO_CONFIG_S_DRIVER_OK;
-	}
-	return l->status;
+	return l->status == 0 && is_stuck(l) ? VIRTIO_CONFIG_S_DRIVER_OK : l->status;
 }
 
 static uint32_t read_queue(struct liar *l, uint64_t off)
@@ -310,6 +324,8 @@ static uint32_t read_queue(struct liar *l, uint64_t off)
 		return q->notify_off;
 	case COMMON(queue_notify_data):
 		return l->queue_select;
+	case COMMON(queue_reset):
+		return is_stuck(l);
 	default:
 		return 0;
 	}
@@ -448,6 +464,8 @@ static void write_queue(struct liar *l, uint64_t off, uint32_t val)
 		q->size = (uint16_t)val;
 	else if (off == COMMON(queue_enable))
 		enable(l, q);
+	else if (off == COMMON(queue_reset))
+		reset_queue(l, l->queue_select);
 	else if (off >= COMMON(queue_desc_lo) && off <= COMMON(queue_device_hi))
 		q->addr[(off - COMMON(queue_desc_lo)) / 4] = val;
 }

@@ -13,8 +13,8 @@ export UBSAN_OPTIONS=print_stacktrace=1
 
 length_of() { # TARGET: beyond that its inputs show nothing more
 	case $1 in
-	ring) echo 256 ;;
-	*) echo 768 ;;
+	ring) echo 160 ;;
+	*) echo 512 ;;
 	esac
 }
 
