@@ -173,10 +173,10 @@ static void give_waiting(struct vblk_ring *ring)
 
 static void kick(struct vblk_ring *ring)
 {
-	unsigned nr = vq_nr_unkicked(ring->vq);
+	unsigned nr = ring->service == VBLK_LIVE ? vq_nr_unkicked(ring->vq) : 0;
 	bool wanted;
 
-	if (ring->service != VBLK_LIVE || nr == 0)
+	if (nr == 0) /* or it is a reset's, under another lock */
 		return;
 	ring->batch_ns = 0;
 	count_batch(&ring->stat, nr);

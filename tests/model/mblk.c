@@ -115,6 +115,20 @@ static uint8_t *map_sectors(uint64_t sectors)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static bool map_disk(struct model *m)
+{
+	m->disk = map_sectors(m->disk_sectors);
+	m->stable = map_sectors(m->disk_sectors);
+	if (m->disk != NULL && m->stable != NULL)
+		return true;
+	if (m->disk != NULL)
+		munmap(m->disk, m->disk_sectors * SECTOR);
+	if (m->stable != NULL)
+		munmap(m->stable, m->disk_sectors * SECTOR);
+	return false;
+}
+
+/* ThreadSanitizer leaves less address space than some tests' disks are large. */
 int mblk_create(struct model *m)
 {
 	m->first_writeback = m->cfg.blk.writeback;
@@ -123,9 +137,12 @@ int mblk_create(struct model *m)
 		m->disk_sectors = 1ULL << 34;
 	if (m->disk_sectors == 0)
 		m->disk_sectors = 1;
-	m->disk = map_sectors(m->disk_sectors);
-	m->stable = map_sectors(m->disk_sectors);
-	return m->disk == NULL || m->stable == NULL ? -ENOMEM : 0;
+	while (!map_disk(m)) {
+		if (m->disk_sectors == 1)
+			return -ENOMEM;
+		m->disk_sectors /= 2;
+	}
+	return 0;
 }
 
 void mblk_destroy(struct model *m)

@@ -546,7 +546,7 @@ struct model_config *model_config(struct model *m)
 
 unsigned model_violations(const struct model *m)
 {
-	return m->violations;
+	M_LOOK(m, unsigned, m->violations);
 }
 
 const char *model_violation_text(const struct model *m)
@@ -572,7 +572,7 @@ void model_check_end(struct model *m)
 
 size_t model_trace_len(const struct model *m)
 {
-	return m->trace_len;
+	M_LOOK(m, size_t, m->trace_len);
 }
 
 const struct model_access *model_trace(const struct model *m, size_t i)
@@ -583,13 +583,17 @@ const struct model_access *model_trace(const struct model *m, size_t i)
 const struct model_access *model_trace_find(
 	const struct model *m, size_t *at, enum model_region region, bool write, uint64_t off)
 {
-	while (*at < m->trace_len) {
+	const struct model_access *found = NULL;
+
+	m_lock(m);
+	while (found == NULL && *at < m->trace_len) {
 		const struct model_access *a = &m->trace[(*at)++];
 
 		if (a->region == region && a->write == write && a->off == off)
-			return a;
+			found = a;
 	}
-	return NULL;
+	m_unlock(m);
+	return found;
 }
 
 unsigned model_trace_count(
@@ -609,12 +613,14 @@ void model_trace_clear(struct model *m)
 
 void model_get_stat(const struct model *m, struct model_stat *out)
 {
+	m_lock(m);
 	*out = m->stat;
+	m_unlock(m);
 }
 
 size_t model_nr_done(const struct model *m)
 {
-	return m->nr_done;
+	M_LOOK(m, size_t, m->nr_done);
 }
 
 const struct model_req *model_done(const struct model *m, size_t i)
@@ -624,15 +630,17 @@ const struct model_req *model_done(const struct model *m, size_t i)
 
 uint8_t model_status(const struct model *m)
 {
-	return m->status;
+	M_LOOK(m, uint8_t, m->status);
 }
 
 uint64_t model_driver_features(const struct model *m)
 {
 	uint64_t bits = 0;
 
+	m_lock(m);
 	for (unsigned i = 0; i < 64; i++)
 		bits |= (uint64_t)m_negotiated(m, i) << i;
+	m_unlock(m);
 	return bits;
 }
 
@@ -650,12 +658,12 @@ unsigned model_inflight(struct model *m)
 
 uint16_t model_queue_size_set(const struct model *m, unsigned queue)
 {
-	return m->queue[queue].enabled ? m->queue[queue].size : 0;
+	M_LOOK(m, uint16_t, m->queue[queue].enabled ? m->queue[queue].size : 0);
 }
 
 bool model_irq_masked(const struct model *m)
 {
-	return m->irq_masked;
+	M_LOOK(m, bool, m->irq_masked);
 }
 
 unsigned model_vectors(const struct model *m)
@@ -682,12 +690,12 @@ void model_clear_isr(struct model *m)
 
 bool model_is_bus_master(const struct model *m)
 {
-	return m->bus_master;
+	M_LOOK(m, bool, m->bus_master);
 }
 
 size_t model_dma_live(const struct model *m)
 {
-	return m->dma_live;
+	M_LOOK(m, size_t, m->dma_live);
 }
 
 void model_reopen(struct model *m)
@@ -868,5 +876,5 @@ void model_fail_nth(struct model *m, unsigned nth)
 
 bool model_failed(const struct model *m)
 {
-	return m->failed;
+	M_LOOK(m, bool, m->failed);
 }

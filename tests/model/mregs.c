@@ -518,7 +518,8 @@ static uint8_t isr_read(struct model *m)
 {
 	uint8_t isr = m->isr;
 
-	if (!m->reset_pending) /* else its reader may be late, and does no harm */
+	/* Its reader is a thread of its own: while another one resets, it does no harm. */
+	if (!m->reset_pending && !m->features_ok_unread)
 		check_state(m, false);
 	m->stat.isr_reads++;
 	if (m->vectors > 0)

@@ -316,13 +316,23 @@ static inline struct model *m_of(struct hw *hw)
 	return (struct model *)hw;
 }
 
-static inline void m_lock(struct model *m)
+static inline void m_lock(const struct model *m) /* also for a look */
 {
-	pthread_mutex_lock(&m->lock);
+	pthread_mutex_lock(&((struct model *)m)->lock);
 }
 
-static inline void m_unlock(struct model *m)
+static inline void m_unlock(const struct model *m)
 {
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&((struct model *)m)->lock);
 }
+
+/* A field of the model, or what one says, for a test to look at. */
+#define M_LOOK(m, type, expr)  \
+	do {                   \
+		type got_;     \
+		m_lock(m);     \
+		got_ = (expr); \
+		m_unlock(m);   \
+		return got_;   \
+	} while (0)
 #endif
