@@ -261,7 +261,10 @@ static bool get_config(struct vmock *v, const struct vup_config *ask)
 		.seg_max = le32_of(126),
 		.blk_size = le32_of(512),
 		.writeback = v->cfg.writeback,
-		.num_queues = le16_of((uint16_t)v->cfg.nr_queues)};
+		.num_queues = le16_of((uint16_t)v->cfg.nr_queues),
+		.max_secure_erase_sectors = le32_of(8),
+		.max_secure_erase_seg = le32_of(1),
+		.secure_erase_sector_alignment = le32_of(8)};
 
 	if (ask->offset != 0 || ask->bytes > v->cfg.config_bytes)
 		return reply(v, VUP_GET_CONFIG, NULL, 0);
