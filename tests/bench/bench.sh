@@ -1,21 +1,22 @@
 #!/bin/bash
-# bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE] - vblkfs against
-# what else serves the same disk.
+# bench.sh [--json] [--quick] [--vfio] [--reps N] [--runtime SECONDS] [--smp N] [--out FILE] - vblkfs
+# against what else serves the same disk.
 #
 # One guest, one run, one disk, which is given to each system in turn, several times round (so that
 # a slow minute of the host hits all alike): the bare disk by the kernel's virtio_blk and by our
 # driver; a filesystem by vblkfs, by ext4 and by fuse2fs. Prints medians (smallest-largest) and how
-# many times better vblkfs is. FILE gets the raw figures, one a line.
+# many times better vblkfs is. FILE gets the raw figures, one a line. With --vfio the disk is behind an
+# IOMMU, for the kernel too, and our driver has it by vfio-pci.
 #
 # Under emulation (TCG) the guest's own instructions cost ten times their worth and the device is
 # nearly free: read ratios, not figures.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
-reps=3 runtime=4 json='' out='' files=10000 smp=2
+reps=3 runtime=4 json='' out='' files=10000 smp=2 guest=() properties=''
 
 usage() {
-	echo "usage: tests/bench/bench.sh [--json] [--quick] [--reps N] [--runtime SECONDS]" \
+	echo "usage: tests/bench/bench.sh [--json] [--quick] [--vfio] [--reps N] [--runtime SECONDS]" \
 		"[--smp N] [--out FILE]" >&2
 	exit 2
 }
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
 	--runtime) runtime=$2; shift ;;
 	--out) out=$2; shift ;;
 	--smp) smp=$2; shift ;;
+	--vfio) guest+=(--iommu) properties=,iommu_platform=on,disable-legacy=on ;;
 	*) usage ;;
 	esac
 	shift
@@ -48,7 +50,8 @@ mkdir "$work/root/tools" "$work/share"
 cp "$build"/tools/* "$work/root/tools/"
 
 started=$SECONDS
-tests/guest/run --smp "$smp" --timeout 7200 --share "$work/share" --disk "$shm/disk.img" \
+tests/guest/run --smp "$smp" --timeout 7200 --share "$work/share" \
+	${guest[@]+"${guest[@]}"} --disk "$shm/disk.img$properties" \
 	-- tests/bench/inside "$work" "$reps" "$runtime" "$files" >&2
 [ -z "$out" ] || cp "$work/share/results" "$out"
 if [ -z "$json" ]; then

@@ -38,6 +38,11 @@ test_no_module_is_said() {
 	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
 }
 
+test_vfio_without_an_iommu_is_refused() {
+	refuses 1 'behind no IOMMU.*use uio_pci_generic' vblkctl bind --driver vfio-pci $SPARE
+	[ "$(driver_of $SPARE)" = virtio-pci ] || fail "it changed the driver all the same"
+}
+
 # A kernel whose memory is in pieces grants none; here a file that cannot be written stands for it.
 test_no_hugepages_to_reserve_is_said() {
 	[ "$(hugepages)" = 0 ] || fail "hugepages are there already"
