@@ -227,8 +227,8 @@ void vblk_kick(struct blk_queue *q);
 int vblk_poll(struct blk_queue *q);
 bool vblk_arm(struct blk_queue *q);
 int vblk_stat(struct blockdev *dev, struct blk_stat *out, int max);
-/* The device lost the ring and all that was in it; it has an empty one again. Between the two
- * nothing of the ring is touched. FLUSH_ERR: what flushes that wait or were in flight end with, or,
+/* The device lost the ring and all that was in it; it has an empty one again, or, with
+ * vdev->rings_kept, the same. Between the two nothing of the ring is touched. FLUSH_ERR: what flushes that wait or were in flight end with, or,
  * if there are none, the next one; 0: they are done again. All rings at once. */
 void vblk_ring_freeze(struct vblk_ring *ring);
 void vblk_rings_restore(struct vblk *vblk, int flush_err);

@@ -10,7 +10,7 @@
  *  4. Parts come back from the device, or all at once after its reset (vblk->dead), or are taken
  *     back when it lost them (frozen); a slot is never used again before.
  *  5. A request that the device lost is given again from its start: it was not called back, so its
- *     memory is still the queue's.
+ *     memory is still the queue's. One that is in a kept ring is not: the next device finds it there.
  *  6. What a device acknowledged before it lost its state, and did not flush, may be gone: then a
  *     flush fails, once. */
 #include <errno.h>
@@ -252,10 +252,19 @@ static void take_back_all(struct vblk_ring *ring)
 	ring->waiting = first;
 }
 
+/* Those that wait, and those that the device has. */
 static bool fail_flushes(struct vblk_ring *ring, int err)
 {
 	bool any = false;
 
+	for (uint16_t i = 0; i < ring->slots.nr; i++) {
+		struct blk_req *req = ring->slots.slot[i].req;
+
+		if (req == NULL || req->op != BLK_FLUSH || vblk_progress_of(req)->err < 0)
+			continue;
+		vblk_progress_of(req)->err = err;
+		any = true;
+	}
 	for (struct blk_req *req = ring->waiting; req != NULL; req = req->next) {
 		struct vblk_progress *p = vblk_progress_of(req);
 
@@ -295,7 +304,8 @@ void vblk_rings_restore(struct vblk *vblk, int flush_err)
 
 	lock_all(vblk); /* a flush is submitted before or after, not in the middle */
 	for (unsigned i = 0; i < vblk->nr_rings; i++) {
-		take_back_all(&vblk->ring[i]);
+		if (!vblk->vdev->rings_kept)
+			take_back_all(&vblk->ring[i]);
 		told |= flush_err < 0 && fail_flushes(&vblk->ring[i], flush_err);
 	}
 	if (flush_err < 0 && !told)

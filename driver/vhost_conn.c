@@ -17,7 +17,7 @@
 
 #define PROTO_KNOWN                                                                 \
 	(1ULL << VUP_PROTO_MQ | 1ULL << VUP_PROTO_ACK | 1ULL << VUP_PROTO_BACKEND | \
-		1ULL << VUP_PROTO_CONFIG | 1ULL << VUP_PROTO_SLOTS)
+		1ULL << VUP_PROTO_CONFIG | 1ULL << VUP_PROTO_INFLIGHT | 1ULL << VUP_PROTO_SLOTS)
 
 static int fail(struct vhost_conn *c, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -273,6 +273,31 @@ static int set_fd(
 	return check(c, vup_set(&c->ch, request, &msg, sizeof(msg), &fd, 1), name);
 }
 
+bool vhc_has_inflight(const struct vhost_conn *c)
+{
+	return has(c, VUP_PROTO_INFLIGHT);
+}
+
+int vhc_get_inflight(
+	struct vhost_conn *c, uint16_t nr_queues, uint16_t queue_size, struct vhost_inflight *out)
+{
+	int err;
+
+	out->is = (struct vup_inflight){.nr_queues = nr_queues, .queue_size = queue_size};
+	err = vup_get_fd(&c->ch, VUP_GET_INFLIGHT_FD, &out->is, sizeof(out->is), &out->fd);
+	if (err == 0 && out->fd < 0)
+		err = -EPROTO;
+	out->is.nr_queues = nr_queues;
+	out->is.queue_size = queue_size;
+	return check(c, err, "GET_INFLIGHT_FD");
+}
+
+int vhc_set_inflight(struct vhost_conn *c, const struct vhost_inflight *in)
+{
+	return check(c, vup_set(&c->ch, VUP_SET_INFLIGHT_FD, &in->is, sizeof(in->is), &in->fd, 1),
+		"SET_INFLIGHT_FD");
+}
+
 int vhc_set_vring(struct vhost_conn *c, const struct vhost_vring *ring)
 {
 	const struct vup_vring_addr addr = {.index = ring->index,
@@ -282,7 +307,7 @@ int vhc_set_vring(struct vhost_conn *c, const struct vhost_vring *ring)
 	int err = set_state(c, VUP_SET_VRING_NUM, ring->index, ring->size, "SET_VRING_NUM");
 
 	if (err == 0)
-		err = set_state(c, VUP_SET_VRING_BASE, ring->index, 0, "SET_VRING_BASE");
+		err = set_state(c, VUP_SET_VRING_BASE, ring->index, ring->base, "SET_VRING_BASE");
 	if (err == 0)
 		err = check(c, vup_set(&c->ch, VUP_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0),
 			"SET_VRING_ADDR");

@@ -23,6 +23,7 @@ struct vhost_conn {
 struct vhost_vring {
 	uint16_t index, size;
 	uint64_t desc, driver, device;
+	uint16_t base; /* how many requests of it are done: of a ring that goes on */
 	int kick_fd, call_fd;
 };
 
@@ -37,7 +38,18 @@ int vhc_set_memory(struct vhost_conn *c, const struct vup_region *region, unsign
 /* One more; only where c->proto has VUP_PROTO_SLOTS. */
 int vhc_add_memory(struct vhost_conn *c, const struct vup_region *region, int mem_fd);
 
-/* Zeroed rings, from index 0. The back-end may serve them from vhc_enable_vring() on. */
+/* Where the back-end notes what it has of all rings, so that the next one can go on with it: its file
+ * is asked for once, and shown to each of them before the rings. */
+struct vhost_inflight {
+	int fd; /* -1: there is none */
+	struct vup_inflight is;
+};
+bool vhc_has_inflight(const struct vhost_conn *c);
+int vhc_get_inflight(
+	struct vhost_conn *c, uint16_t nr_queues, uint16_t queue_size, struct vhost_inflight *out);
+int vhc_set_inflight(struct vhost_conn *c, const struct vhost_inflight *in);
+
+/* Rings, from index 0: zeroed ones, or such that go on. The back-end may serve them from vhc_enable_vring() on. */
 int vhc_set_vring(struct vhost_conn *c, const struct vhost_vring *ring);
 int vhc_enable_vring(struct vhost_conn *c, uint16_t index, bool on);
 int vhc_stop_vring(struct vhost_conn *c, uint16_t index); /* it does not touch the ring any more */

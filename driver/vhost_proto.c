@@ -101,8 +101,29 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* As recv(), and the first descriptor that comes along, if one is wanted and none came before. */
+static ssize_t receive_some(int fd, void *to, size_t bytes, int *passed_fd)
+{
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = {.iov_base = to, .iov_len = bytes};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	const struct cmsghdr *c;
+	ssize_t n;
+
+	if (passed_fd == NULL || *passed_fd >= 0)
+		return recv(fd, to, bytes, MSG_DONTWAIT);
+	n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(passed_fd, CMSG_DATA(c), sizeof(*passed_fd));
+	return n;
+}
+
 /* All BYTES, by DEADLINE. */
-static int receive(int fd, void *to, size_t bytes, int64_t deadline_ms)
+static int receive(int fd, void *to, size_t bytes, int64_t deadline_ms, int *passed_fd)
 {
 	uint8_t *at = to;
 
@@ -113,7 +134,7 @@ static int receive(int fd, void *to, size_t bytes, int64_t deadline_ms)
 
 		if (left <= 0 || poll(&pfd, 1, (int)left) == 0)
 			return -ETIMEDOUT;
-		n = recv(fd, at, bytes, MSG_DONTWAIT);
+		n = receive_some(fd, at, bytes, passed_fd);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n < 0 && errno != ECONNRESET)
@@ -127,25 +148,26 @@ static int receive(int fd, void *to, size_t bytes, int64_t deadline_ms)
 }
 
 /* The reply to REQUEST, of MIN to MAX bytes. How many. */
-static int receive_reply(int fd, uint32_t request, void *payload, uint32_t min, uint32_t max)
+static int receive_reply(
+	int fd, uint32_t request, void *payload, uint32_t min, uint32_t max, int *passed_fd)
 {
 	int64_t deadline = now_ms() + REPLY_LIMIT_MS;
 	struct header h;
-	int err = receive(fd, &h, sizeof(h), deadline);
+	int err = receive(fd, &h, sizeof(h), deadline, passed_fd);
 
 	if (err < 0)
 		return err;
 	if (h.request != request || h.bytes < min || h.bytes > max ||
 		(h.flags & (VUP_VERSION_MASK | VUP_REPLY)) != (VUP_VERSION | VUP_REPLY))
 		return -EPROTO;
-	err = receive(fd, payload, h.bytes, deadline);
+	err = receive(fd, payload, h.bytes, deadline, passed_fd);
 	return err < 0 ? err : (int)h.bytes;
 }
 
 static int receive_ack(int fd, uint32_t request)
 {
 	uint64_t refused;
-	int err = receive_reply(fd, request, &refused, sizeof(refused), sizeof(refused));
+	int err = receive_reply(fd, request, &refused, sizeof(refused), sizeof(refused), NULL);
 
 	if (err < 0)
 		return err;
@@ -179,7 +201,7 @@ int vup_get(struct vup_channel *ch, enum vup_request request, void *payload, uin
 
 	if (err < 0)
 		return err;
-	return receive_reply(ch->fd, request, payload, min, bytes);
+	return receive_reply(ch->fd, request, payload, min, bytes, NULL);
 }
 
 int vup_get_u64(struct vup_channel *ch, enum vup_request request, uint64_t *val)
@@ -189,8 +211,25 @@ int vup_get_u64(struct vup_channel *ch, enum vup_request request, uint64_t *val)
 
 	if (err < 0)
 		return err;
-	err = receive_reply(ch->fd, request, val, sizeof(*val), sizeof(*val));
+	err = receive_reply(ch->fd, request, val, sizeof(*val), sizeof(*val), NULL);
 	return err < 0 ? err : 0;
+}
+
+int vup_get_fd(
+	struct vup_channel *ch, enum vup_request request, void *payload, uint32_t bytes, int *fd)
+{
+	struct header h = {.request = request, .flags = VUP_VERSION, .bytes = bytes};
+	int err = send_message(ch->fd, &h, payload, NULL, 0);
+
+	*fd = -1;
+	if (err == 0)
+		err = receive_reply(ch->fd, request, payload, bytes, bytes, fd);
+	if (err >= 0)
+		return 0;
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	return err;
 }
 
 int vup_next_request(int fd, bool *need_reply)
@@ -198,14 +237,14 @@ int vup_next_request(int fd, bool *need_reply)
 	int64_t deadline = now_ms() + REPLY_LIMIT_MS;
 	uint8_t payload[PAYLOAD_MAX];
 	struct header h;
-	int err = receive(fd, &h, sizeof(h), deadline);
+	int err = receive(fd, &h, sizeof(h), deadline, NULL);
 
 	if (err < 0)
 		return err;
 	if (h.bytes > sizeof(payload) || (h.flags & VUP_VERSION_MASK) != VUP_VERSION ||
 		(h.flags & VUP_REPLY) != 0 || h.request > INT32_MAX)
 		return -EPROTO;
-	err = receive(fd, payload, h.bytes, deadline);
+	err = receive(fd, payload, h.bytes, deadline, NULL);
 	if (err < 0)
 		return err;
 	*need_reply = (h.flags & VUP_NEED_REPLY) != 0;

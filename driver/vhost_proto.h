@@ -30,24 +30,27 @@ enum vup_request {
 	VUP_SET_BACKEND_REQ_FD = 21,
 	VUP_GET_CONFIG = 24,
 	VUP_SET_CONFIG = 25,
+	VUP_GET_INFLIGHT_FD = 31,
+	VUP_SET_INFLIGHT_FD = 32,
 	VUP_GET_MAX_MEM_SLOTS = 36,
 	VUP_ADD_MEM_REG = 37,
 };
 
 enum vup_backend_request { VUP_BACKEND_CONFIG_CHANGE = 2 };
 
-#define VUP_VERSION       1U
-#define VUP_VERSION_MASK  3U
-#define VUP_REPLY         4U
-#define VUP_NEED_REPLY    8U
-#define VUP_F_PROTOCOL    30 /* feature bit: protocol features exist */
-#define VUP_PROTO_MQ      0
-#define VUP_PROTO_ACK     3 /* any request may ask for a reply */
-#define VUP_PROTO_BACKEND 5 /* the back-end has requests, too */
-#define VUP_PROTO_CONFIG  9
-#define VUP_PROTO_SLOTS   15 /* memory is added region by region */
-#define VUP_REGIONS_MAX   8U /* in a table */
-#define VUP_CONFIG_MAX    256U
+#define VUP_VERSION        1U
+#define VUP_VERSION_MASK   3U
+#define VUP_REPLY          4U
+#define VUP_NEED_REPLY     8U
+#define VUP_F_PROTOCOL     30 /* feature bit: protocol features exist */
+#define VUP_PROTO_MQ       0
+#define VUP_PROTO_ACK      3 /* any request may ask for a reply */
+#define VUP_PROTO_BACKEND  5 /* the back-end has requests, too */
+#define VUP_PROTO_CONFIG   9
+#define VUP_PROTO_INFLIGHT 12 /* the back-end's notes of what it has outlive it */
+#define VUP_PROTO_SLOTS    15 /* memory is added region by region */
+#define VUP_REGIONS_MAX    8U /* in a table */
+#define VUP_CONFIG_MAX     256U
 
 /* Payloads; in the byte order of the host. */
 struct vup_vring_state {
@@ -78,6 +81,12 @@ struct vup_mem_reg {
 };
 static_assert(sizeof(struct vup_mem_reg) == 40, "vhost-user");
 
+struct vup_inflight { /* a file, and for how much it has room */
+	uint64_t bytes, offset;
+	uint16_t nr_queues, queue_size, pad[2];
+};
+static_assert(sizeof(struct vup_inflight) == 24, "vhost-user");
+
 struct vup_config {
 	uint32_t offset, bytes, flags;
 	uint8_t data[VUP_CONFIG_MAX];
@@ -102,6 +111,9 @@ int vup_set_u64(struct vup_channel *ch, enum vup_request request, uint64_t val);
 int vup_get(struct vup_channel *ch, enum vup_request request, void *payload, uint32_t bytes,
 	uint32_t min);
 int vup_get_u64(struct vup_channel *ch, enum vup_request request, uint64_t *val);
+/* All BYTES, and with them a descriptor, which is the caller's to close; -1: none came. */
+int vup_get_fd(
+	struct vup_channel *ch, enum vup_request request, void *payload, uint32_t bytes, int *fd);
 
 /* The back-end's requests, on a socket of their own: the next one's number. Its payload is not
  * looked at. */

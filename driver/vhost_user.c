@@ -12,8 +12,10 @@
  *  2. A ring's addresses in descriptors and in messages are the same: this process's own.
  *  3. Memory is added to the back-end before it is handed out; the next back-end gets all of it.
  *  4. The next back-end has to do all that was agreed on with the first one.
- *  5. Rings are given to a back-end zeroed, while the driver is frozen or does not know them
- *     yet. */
+ *  5. Rings are given to a back-end while the driver is frozen or does not know them yet: zeroed, or,
+ *     where both back-ends keep notes of what is in flight, as the last one left them. Requests are
+ *     then done again by the next back-end, else by the driver; never by both: what once was
+ *     begun with zeroed rings, or did not get as far as to begin, is the driver's. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -51,6 +53,12 @@ struct vhost_user {
 	unsigned nr_regions;
 	unsigned nr_pages; /* of the arena, that they cover */
 	bool told_memory;  /* the back-end knows the regions */
+	struct vhost_inflight inflight;
+	struct config_write { /* what the driver wrote last */
+		uint32_t off;
+		unsigned bytes; /* 0: nothing */
+		uint64_t le;
+	} written;
 	uint8_t status;
 	/* --- */
 	atomic_bool connected;
@@ -251,13 +259,21 @@ static uint64_t vu_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
 	return le64toh(val);
 }
 
+/* Caller holds the lock. */
+static int write_config(struct vhost_user *vu)
+{
+	const struct config_write *w = &vu->written;
+
+	return w->bytes == 0 ? 0 : vhc_write_config(&vu->conn, w->off, &w->le, w->bytes);
+}
+
 static void vu_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
 {
 	struct vhost_user *vu = to_vu(vdev);
-	uint64_t le = htole64(val);
 
 	pthread_mutex_lock(&vu->lock);
-	if (vhc_write_config(&vu->conn, off, &le, bytes) == 0)
+	vu->written = (struct config_write){.off = off, .bytes = bytes, .le = htole64(val)};
+	if (write_config(vu) == 0)
 		(void)vhc_read_config(&vu->conn);
 	pthread_mutex_unlock(&vu->lock);
 }
@@ -275,6 +291,13 @@ static const char *vu_silence(struct virtio_device *vdev)
 
 /* --- rings --- */
 
+static void forget_inflight(struct vhost_user *vu)
+{
+	if (vu->inflight.fd >= 0)
+		close(vu->inflight.fd);
+	vu->inflight.fd = -1;
+}
+
 static void close_vrings(struct vhost_user *vu, bool leak)
 {
 	for (unsigned i = 0; i < vu->nr_vrings; i++) {
@@ -287,6 +310,7 @@ static void close_vrings(struct vhost_user *vu, bool leak)
 	free(vu->vring);
 	vu->vring = NULL;
 	vu->nr_vrings = 0;
+	forget_inflight(vu);
 }
 
 static uint16_t ring_size(uint32_t max)
@@ -320,16 +344,32 @@ static void drain(int fd)
 	(void)eventfd_read(fd, &count);
 }
 
+/* The last back-end's notes, or a place for the first one's. Caller holds the lock. */
+static int give_inflight(struct vhost_user *vu)
+{
+	int err = 0;
+
+	if (!vhc_has_inflight(&vu->conn))
+		return 0;
+	if (vu->inflight.fd < 0)
+		err = vhc_get_inflight(
+			&vu->conn, (uint16_t)vu->nr_vrings, vu->vring[0].vq->size, &vu->inflight);
+	return err < 0 ? err : vhc_set_inflight(&vu->conn, &vu->inflight);
+}
+
 /* Memory and rings to a back-end that knows neither. Caller holds the lock. */
 static int give_rings(struct vhost_user *vu)
 {
 	int err = vhc_set_memory(&vu->conn, vu->region, vu->nr_regions, dma_file(vu->dma));
 
 	vu->told_memory = true;
+	if (err == 0)
+		err = give_inflight(vu);
 	for (unsigned i = 0; i < vu->nr_vrings && err == 0; i++) {
 		const struct vring *ring = &vu->vring[i];
 		struct vhost_vring msg = {.index = (uint16_t)i,
 			.size = ring->vq->size,
+			.base = vq_used_idx(ring->vq),
 			.kick_fd = ring->kick_fd,
 			.call_fd = ring->call_fd};
 		struct vq_addresses addr;
@@ -404,6 +444,33 @@ static int check_successor(struct vhost_user *vu, const struct vhost_conn *next)
 	return -EPROTO;
 }
 
+static void begin_anew(struct vhost_user *vu)
+{
+	vu->vdev.rings_kept = false;
+	forget_inflight(vu);
+	for (unsigned i = 0; i < vu->nr_vrings; i++)
+		vq_reset(vu->vring[i].vq);
+}
+
+/* Where the last back-end was, with the new one. Its configuration first: it may serve kept rings at
+ * once. Caller holds the lock. */
+static int go_on(struct vhost_user *vu)
+{
+	int err = vhc_set_features(&vu->conn, vu->vdev.features);
+
+	if (!vu->vdev.rings_kept || !vhc_has_inflight(&vu->conn))
+		begin_anew(vu);
+	if (err == 0)
+		err = write_config(vu);
+	if (err == 0)
+		err = give_rings(vu);
+	if (err == 0)
+		err = enable_vrings(vu);
+	for (unsigned i = 0; i < vu->nr_vrings && err == 0 && vu->vdev.rings_kept; i++)
+		vq_notify(vu->vring[i].vq); /* there may be some that the last one never saw */
+	return err;
+}
+
 /* -EPROTO: there is a back-end, but not one for us. Other errors: try again. */
 static int connect_again(struct vhost_user *vu)
 {
@@ -419,16 +486,11 @@ static int connect_again(struct vhost_user *vu)
 		goto unlock;
 	}
 	vu->conn = next;
-	err = vhc_set_features(&vu->conn, vu->vdev.features);
-	for (unsigned i = 0; i < vu->nr_vrings && err == 0; i++)
-		vq_reset(vu->vring[i].vq);
-	if (err == 0)
-		err = give_rings(vu);
-	if (err == 0)
-		err = enable_vrings(vu);
+	err = go_on(vu);
 	if (err < 0) {
 		vhc_close(&vu->conn);
 		vu->told_memory = false;
+		vu->vdev.rings_kept = false; /* who knows what it did with them */
 		err = -EAGAIN;
 		goto unlock;
 	}
@@ -475,6 +537,7 @@ static bool survive(struct vhost_user *vu)
 	int err = -ENODEV;
 
 	disconnect(vu);
+	vu->vdev.rings_kept = vu->inflight.fd >= 0;
 	if (virtio_device_freeze(&vu->vdev)) {
 		log_line(LOG_WARNING, "%s: the back-end is gone; waiting %u s for the next",
 			vu->vdev.name, vhost_user_retry_s);
@@ -489,6 +552,7 @@ static bool survive(struct vhost_user *vu)
 	}
 	log_line(LOG_NOTICE, "%s: a back-end is there again", vu->vdev.name);
 	virtio_device_restore(&vu->vdev);
+	vu->vdev.rings_kept = false;
 	return true;
 }
 
@@ -675,6 +739,7 @@ int vhost_user_open(const char *path, const void *params, bool use_irq, struct v
 	}
 	pthread_mutex_init(&vu->lock, NULL);
 	vu->use_irq = use_irq;
+	vu->inflight.fd = -1;
 	vu->hw.ops = &vu_hw_ops;
 	vu->vdev.config = &vu_config_ops;
 	vu->vdev.hw = &vu->hw;

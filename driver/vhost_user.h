@@ -2,8 +2,9 @@
  * and shared memory.
  *
  * When the back-end dies the transport connects to the next one at the same path, for as long as
- * vhost_user_retry_s; the driver is frozen meanwhile. It has one thread, which waits for calls,
- * the back-end's own requests and the end of the connection. */
+ * vhost_user_retry_s; the driver is frozen meanwhile. Where both of them have INFLIGHT_SHMFD the next
+ * one goes on in the rings, else they begin empty. It has one thread, which waits for calls, the
+ * back-end's own requests and the end of the connection. */
 #ifndef VBLKFS_VHOST_USER_H
 #define VBLKFS_VHOST_USER_H
 #include "virtio_bus.h"

@@ -322,6 +322,9 @@ static void vblk_freeze(struct virtio_device *vdev)
 
 	for (unsigned i = 0; i < vblk->nr_rings; i++)
 		vblk_ring_freeze(&vblk->ring[i]);
+	/* What it finished is finished, and counts as written: see restore_rings(). */
+	if (vdev->rings_kept)
+		(void)vblk_rings_reap(vblk);
 }
 
 /* What the device acknowledged and did not flush may be gone with its state. Whoever flushes next
@@ -376,8 +379,6 @@ static void vblk_restore(struct virtio_device *vdev)
 {
 	struct vblk *vblk = vdev->priv;
 
-	if (virtio_has_feature(vdev, VIRTIO_BLK_F_CONFIG_WCE))
-		vdev->config->set(vdev, CONFIG(writeback), 1, atomic_load(&vblk->volatile_cache));
 	vblk_config_changed(vdev);
 	if (!atomic_load(&vblk->breaking))
 		restore_rings(vblk, VBLK_BROKEN);

@@ -103,8 +103,9 @@ struct virtio_driver {
 	void (*remove)(struct virtio_device *vdev); /* resets the device before it frees anything */
 	/* The configuration changed, or the device broke: see virtio_device_health(). */
 	void (*config_changed)(struct virtio_device *vdev);
-	/* The device lost its state: touch no queue. Then, if it comes back, and with empty queues:
-	 * give it anew what it had. Both NULL: it can't. */
+	/* The device lost its state: touch no queue. Then, if it comes back, has been told what was
+	 * last written to its configuration, and has empty queues: give it anew what it had; or,
+	 * with rings_kept, take from them. Both NULL: it can't. */
 	void (*freeze)(struct virtio_device *vdev);
 	void (*restore)(struct virtio_device *vdev);
 
@@ -118,6 +119,7 @@ struct virtio_device {
 	char name[64];
 	uint32_t config_bytes; /* readable at all; a field past it does not exist */
 	uint32_t max_vqs;      /* as the transport knows it */
+	bool rings_kept; /* between freeze() and restore(): the next device goes on with the rings as they are */
 	bool cache_mode_unset; /* the block device's configuration may tell it wrong, until it was set */
 	atomic_bool has_irq; /* interrupts are delivered; may turn false, never true */
 	unsigned nr_vectors; /* by as many messages; 0: by one line */

@@ -241,6 +241,11 @@ void vq_destroy(struct virtqueue *vq, bool leak)
 	free(vq);
 }
 
+uint16_t vq_used_idx(const struct virtqueue *vq)
+{
+	return dma_load16(vq->ring->hw, &vq->ring->used->idx);
+}
+
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out)
 {
 	*out = vq->packed != NULL ? vqp_addresses(vq->packed) : vq->ring->addr;

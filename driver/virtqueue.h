@@ -57,6 +57,8 @@ void vq_destroy(
 void vq_reset(struct virtqueue *vq);
 /* While the device does not have it: empty, and of SIZE, as for vq_create(). On failure it is as before. */
 int vq_resize(struct virtqueue *vq, uint16_t size);
+/* How many requests it is done with, modulo 65536, as the device counts them. Split rings only. */
+uint16_t vq_used_idx(const struct virtqueue *vq);
 void vq_get_addresses(const struct virtqueue *vq, struct vq_addresses *out);
 
 unsigned vq_max_segs(const struct virtqueue *vq); /* the longest list that ever fits */

@@ -182,7 +182,7 @@ static void make(struct io *i, enum blk_op op, unsigned slot, uint32_t first_uni
 
 static void make_whole(struct io *i, enum blk_op op, unsigned slot)
 {
-	make(i, op, slot, 0, SLOT_BYTES / unit, SLOT_BYTES);
+	make(i, op, slot, 0, SLOT_BYTES / unit, SLOT_BYTES / 4);
 }
 
 static void make_any(struct io *i, unsigned slot)

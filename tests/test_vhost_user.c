@@ -112,10 +112,9 @@ static void on_done(struct blk_req *req, int err)
 	i->err = err;
 }
 
-static void submit(unsigned nr, enum blk_op op)
+static void submit_some(unsigned from, unsigned to, enum blk_op op)
 {
-	memset(io, 0, sizeof(io));
-	for (unsigned i = 0; i < nr; i++) {
+	for (unsigned i = from; i < to; i++) {
 		io[i].iov = (struct iovec){buf + i * 4096, 4096};
 		io[i].req = (struct blk_req){.op = op,
 			.sector = i * 8,
@@ -128,11 +127,31 @@ static void submit(unsigned nr, enum blk_op op)
 	blk_kick(q);
 }
 
+static void submit(unsigned nr, enum blk_op op)
+{
+	memset(io, 0, sizeof(io));
+	submit_some(0, nr, op);
+}
+
 static void wait_held(unsigned nr)
 {
 	for (int i = 0; vmock_nr_held(mock) < nr && i < 5000; i++)
 		(void)usleep(1000);
 	ck_assert_uint_ge(vmock_nr_held(mock), nr);
+}
+
+static void wait_done(unsigned nr)
+{
+	for (int i = 0; vmock_nr_done(mock, VIRTIO_BLK_T_OUT) < nr && i < 5000; i++)
+		(void)usleep(1000);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), nr);
+}
+
+static void come_back(void)
+{
+	vmock_kill(mock);
+	vmock_config(mock)->hold = false;
+	vmock_return(mock);
 }
 
 static void all_end_with(unsigned nr, int err)
@@ -154,8 +173,9 @@ START_TEST(requests_come_in_the_order_that_works) /* VU1, VU3, VU11, VU18 */
 	static const int order[] = {VUP_SET_OWNER, VUP_GET_FEATURES, VUP_GET_PROTOCOL_FEATURES,
 		VUP_SET_PROTOCOL_FEATURES, VUP_GET_QUEUE_NUM, VUP_GET_MAX_MEM_SLOTS,
 		VUP_SET_BACKEND_REQ_FD, VUP_GET_CONFIG, VUP_SET_FEATURES, VUP_SET_CONFIG,
-		VUP_GET_CONFIG, VUP_ADD_MEM_REG, VUP_SET_VRING_NUM, VUP_SET_VRING_BASE,
-		VUP_SET_VRING_ADDR, VUP_SET_VRING_CALL, VUP_SET_VRING_KICK};
+		VUP_GET_CONFIG, VUP_ADD_MEM_REG, VUP_GET_INFLIGHT_FD, VUP_SET_INFLIGHT_FD,
+		VUP_SET_VRING_NUM, VUP_SET_VRING_BASE, VUP_SET_VRING_ADDR, VUP_SET_VRING_CALL,
+		VUP_SET_VRING_KICK};
 	unsigned nr = sizeof(order) / sizeof(order[0]);
 
 	cfg.nr_queues = 1;
@@ -189,14 +209,22 @@ START_TEST(replies_may_come_byte_by_byte) /* VU2 */
 END_TEST
 
 static const unsigned gets[] = {VUP_GET_FEATURES, VUP_GET_PROTOCOL_FEATURES, VUP_GET_QUEUE_NUM,
-	VUP_GET_MAX_MEM_SLOTS, VUP_GET_CONFIG, VUP_SET_FEATURES, VUP_ADD_MEM_REG,
-	VUP_SET_VRING_ADDR};
+	VUP_GET_MAX_MEM_SLOTS, VUP_GET_CONFIG, VUP_GET_INFLIGHT_FD, VUP_SET_FEATURES,
+	VUP_ADD_MEM_REG, VUP_SET_VRING_ADDR, VUP_SET_INFLIGHT_FD};
 
 START_TEST(wrong_reply_ends_it) /* VU2 */
 {
 	cfg.bad_request = gets[_i / 3];
 	cfg.how = BAD_TYPE + _i % 3;
 	is_refused(-EPROTO, "broke the protocol");
+}
+END_TEST
+
+START_TEST(notes_without_a_file_end_it) /* VU15 */
+{
+	cfg.bad_request = VUP_GET_INFLIGHT_FD;
+	cfg.how = BAD_NO_FD;
+	is_refused(-EPROTO, "broke the protocol at GET_INFLIGHT_FD");
 }
 END_TEST
 
@@ -210,7 +238,7 @@ END_TEST
 
 START_TEST(request_that_is_refused_is_named) /* VU4 */
 {
-	cfg.bad_request = gets[5 + _i];
+	cfg.bad_request = gets[6 + _i];
 	cfg.how = BAD_REFUSED;
 	is_refused(-EREMOTEIO, "refuses");
 }
@@ -228,8 +256,8 @@ END_TEST
 
 START_TEST(each_protocol_feature_may_be_missing) /* VU3, VU4, VU9 */
 {
-	static const unsigned bits[] = {
-		VUP_PROTO_MQ, VUP_PROTO_ACK, VUP_PROTO_BACKEND, VUP_PROTO_SLOTS};
+	static const unsigned bits[] = {VUP_PROTO_MQ, VUP_PROTO_ACK, VUP_PROTO_BACKEND,
+		VUP_PROTO_SLOTS, VUP_PROTO_INFLIGHT};
 
 	cfg.proto &= ~BIT(bits[_i]);
 	if (bits[_i] == VUP_PROTO_MQ)
@@ -360,29 +388,132 @@ START_TEST(capacity_follows_the_backend) /* VU13, BO18 */
 }
 END_TEST
 
-/* VU14, VU16: each once, whatever the first one had done of it. More than the ring has room for. */
+static void without_notes(bool is_so)
+{
+	if (is_so)
+		cfg.proto &= ~BIT(VUP_PROTO_INFLIGHT);
+}
+
+/* VU14, VU15, VU16: each once, whatever the first one had done of it; by the back-end's notes, or by
+ * the driver. More than the ring has room for. */
 START_TEST(requests_in_flight_are_given_to_the_next_backend)
 {
-	if (_i)
+	without_notes(_i / 2);
+	if (_i % 2)
 		opts.ring_size = 16;
 	opts.max_rings = 1;
 	open_disk();
 	vmock_config(mock)->hold = true;
 	fill(9);
 	submit(NR_IO, BLK_WRITE);
-	wait_held(_i ? 5 : NR_IO);
+	wait_held(_i % 2 ? 5 : NR_IO);
 	vmock_kill(mock);
 	vmock_config(mock)->hold = false;
 	ck_assert_int_eq(blk_wait(q, 300), 0); /* nobody there: they wait */
 	vmock_return(mock);
 	all_end_with(NR_IO, 0);
+	ck_assert_int_eq(vmock_nr_again(mock) >= 5, _i / 2 == 0);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), NR_IO);
 	ck_assert_mem_eq(vmock_disk(mock), buf, NR_IO * 4096);
 	disk_works();
 }
 END_TEST
 
+START_TEST(what_was_done_and_not_seen_is_not_done_again) /* VU15 */
+{
+	opts.max_rings = 1;
+	opts.write_through = true;
+	open_disk();
+	submit(8, BLK_WRITE);
+	wait_done(8);
+	vmock_config(mock)->hold = true;
+	submit_some(8, 16, BLK_WRITE);
+	wait_held(8);
+	come_back();
+	all_end_with(16, 0);
+	ck_assert_uint_eq(vmock_nr_again(mock), 8);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), 16);
+	disk_works();
+}
+END_TEST
+
+START_TEST(notes_last_for_one_backend_after_the_other) /* VU15 */
+{
+	opts.write_through = true;
+	open_disk();
+	for (unsigned i = 0; i < 5; i++) {
+		vmock_config(mock)->hold = true;
+		submit(7, BLK_WRITE);
+		wait_held(7);
+		vmock_kill(mock);
+		vmock_return(mock); /* one that dies before it gets anywhere */
+		ck_assert_int_eq(blk_wait(q, 150), 0);
+		come_back();
+		all_end_with(7, 0);
+		ck_assert_uint_eq(vmock_nr_again(mock), 7 * (i + 1));
+	}
+	ck_assert_uint_eq(vmock_count(mock, VUP_GET_INFLIGHT_FD), 1);
+	disk_works();
+}
+END_TEST
+
+/* VU15, VU16: then the driver does it, and the third one has notes again, if the second one has. */
+START_TEST(backends_with_and_without_notes_take_turns)
+{
+	opts.write_through = true;
+	without_notes(_i);
+	open_disk();
+	for (unsigned i = 0; i < 4; i++) {
+		vmock_config(mock)->hold = true;
+		submit(7, BLK_WRITE);
+		wait_held(7);
+		vmock_kill(mock);
+		vmock_config(mock)->proto ^= BIT(VUP_PROTO_INFLIGHT);
+		vmock_config(mock)->hold = false;
+		vmock_return(mock);
+		all_end_with(7, 0);
+	}
+	ck_assert_uint_eq(vmock_nr_again(mock), 0);
+	come_back();
+	disk_works();
+}
+END_TEST
+
+START_TEST(backend_that_dies_while_it_takes_over_is_followed_by_the_driver) /* VU15, VU16 */
+{
+	open_disk();
+	vmock_config(mock)->hold = true;
+	submit(7, BLK_WRITE);
+	wait_held(7);
+	vmock_kill(mock);
+	vmock_config(mock)->hold = false;
+	vmock_config(mock)->bad_request = _i ? VUP_SET_VRING_ENABLE : VUP_SET_INFLIGHT_FD;
+	vmock_config(mock)->how = BAD_CLOSE;
+	vmock_return(mock);
+	ck_assert_int_eq(blk_wait(q, 300), 0);
+	vmock_config(mock)->how = BAD_NOTHING;
+	all_end_with(7, 0);
+	ck_assert_uint_eq(vmock_nr_again(mock), 0);
+	disk_works();
+}
+END_TEST
+
+/* VU17: the one that finished it is dead, and flushed nothing. */
+START_TEST(write_that_was_done_and_not_seen_is_not_taken_for_durable)
+{
+	open_disk();
+	submit(1, BLK_WRITE);
+	wait_done(1);
+	come_back();
+	all_end_with(1, 0);
+	ck_assert_int_eq(blk_do(q, BLK_FLUSH, 0, 0, NULL), -EIO);
+	ck_assert_int_eq(blk_do(q, BLK_FLUSH, 0, 0, NULL), 0);
+}
+END_TEST
+
 START_TEST(requests_while_there_is_no_backend_wait) /* VU16 */
 {
+	without_notes(_i);
 	open_disk();
 	vmock_kill(mock);
 	(void)usleep(50 * 1000);
@@ -393,18 +524,12 @@ START_TEST(requests_while_there_is_no_backend_wait) /* VU16 */
 }
 END_TEST
 
-static void come_back(void)
-{
-	vmock_kill(mock);
-	vmock_config(mock)->hold = false;
-	vmock_return(mock);
-}
-
 START_TEST(flush_fails_once_when_writes_may_be_lost) /* VU17 */
 {
+	without_notes(_i / 2);
 	open_disk();
 	ck_assert_int_eq(blk_do(q, BLK_WRITE, 0, 8, buf), 0);
-	if (_i == 0) { /* nobody flushes just then: the next one who does */
+	if (_i % 2 == 0) { /* nobody flushes just then: the next one who does */
 		come_back();
 		submit(1, BLK_READ);
 		all_end_with(1, 0);
@@ -423,16 +548,19 @@ END_TEST
 
 START_TEST(flush_goes_on_where_nothing_is_lost) /* VU17: flushed; nothing written; no cache */
 {
-	opts.write_through = _i == 2;
+	int what = _i % 3;
+
+	without_notes(_i / 3);
+	opts.write_through = what == 2;
 	open_disk();
-	if (_i != 1)
+	if (what != 1)
 		ck_assert_int_eq(blk_do(q, BLK_WRITE, 0, 8, buf), 0);
 	ck_assert_int_eq(blk_do(q, BLK_FLUSH, 0, 0, NULL), 0);
-	if (_i == 2)
+	if (what == 2)
 		ck_assert_int_eq(blk_do(q, BLK_WRITE, 0, 8, buf), 0);
 	vmock_config(mock)->hold = true;
 	submit(1, BLK_FLUSH);
-	if (_i != 2)
+	if (what != 2)
 		wait_held(1);
 	come_back();
 	all_end_with(1, 0);
@@ -533,11 +661,12 @@ static void add_beginning(TCase *tc)
 	tcase_add_test(tc, requests_come_in_the_order_that_works);
 	tcase_add_test(tc, disk_says_what_the_backend_is);
 	tcase_add_test(tc, replies_may_come_byte_by_byte);
-	tcase_add_loop_test(tc, wrong_reply_ends_it, 0, 24);
-	tcase_add_loop_test(tc, backend_that_closes_is_named, 0, 8);
-	tcase_add_loop_test(tc, request_that_is_refused_is_named, 0, 3);
+	tcase_add_loop_test(tc, wrong_reply_ends_it, 0, 30);
+	tcase_add_test(tc, notes_without_a_file_end_it);
+	tcase_add_loop_test(tc, backend_that_closes_is_named, 0, 10);
+	tcase_add_loop_test(tc, request_that_is_refused_is_named, 0, 4);
 	tcase_add_loop_test(tc, backend_without_protocol_features_has_no_configuration, 0, 2);
-	tcase_add_loop_test(tc, each_protocol_feature_may_be_missing, 0, 4);
+	tcase_add_loop_test(tc, each_protocol_feature_may_be_missing, 0, 5);
 	tcase_add_loop_test(tc, configuration_of_any_length_is_asked_for, 0, 3);
 	tcase_add_loop_test(tc, backend_with_nothing_to_give_is_refused, 0, 2);
 	tcase_add_test(tc, device_without_version_1_is_refused);
@@ -552,10 +681,16 @@ static void add_beginning(TCase *tc)
 static void add_changes(TCase *tc)
 {
 	tcase_add_test(tc, capacity_follows_the_backend);
-	tcase_add_loop_test(tc, requests_in_flight_are_given_to_the_next_backend, 0, 2);
-	tcase_add_test(tc, requests_while_there_is_no_backend_wait);
-	tcase_add_loop_test(tc, flush_fails_once_when_writes_may_be_lost, 0, 2);
-	tcase_add_loop_test(tc, flush_goes_on_where_nothing_is_lost, 0, 3);
+	tcase_add_loop_test(tc, requests_in_flight_are_given_to_the_next_backend, 0, 4);
+	tcase_add_test(tc, what_was_done_and_not_seen_is_not_done_again);
+	tcase_add_test(tc, notes_last_for_one_backend_after_the_other);
+	tcase_add_loop_test(tc, backends_with_and_without_notes_take_turns, 0, 2);
+	tcase_add_loop_test(
+		tc, backend_that_dies_while_it_takes_over_is_followed_by_the_driver, 0, 2);
+	tcase_add_test(tc, write_that_was_done_and_not_seen_is_not_taken_for_durable);
+	tcase_add_loop_test(tc, requests_while_there_is_no_backend_wait, 0, 2);
+	tcase_add_loop_test(tc, flush_fails_once_when_writes_may_be_lost, 0, 4);
+	tcase_add_loop_test(tc, flush_goes_on_where_nothing_is_lost, 0, 6);
 	tcase_add_test(tc, next_backend_is_told_the_cache_mode);
 	tcase_add_test(tc, next_backend_has_its_own_capacity);
 	tcase_add_loop_test(tc, backend_that_can_not_go_on_for_the_last_is_refused, 0, 3);

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "vhost_proto.h"
@@ -20,12 +21,27 @@
 #define LOG_MAX    1024U
 #define HELD_MAX   256U
 
+/* What a back-end notes of a split ring, for its successor. */
+struct notes {
+	uint64_t features;
+	uint16_t version, nr, last_head, used_idx;
+	struct note {
+		uint8_t inflight, pad[5];
+		uint16_t next;
+		uint64_t counter;
+	} note[];
+};
+static_assert(sizeof(struct notes) == 16 && sizeof(struct note) == 16, "vhost-user");
+
 struct ring {
 	uint32_t size;
 	const struct vring_desc *desc;
 	const struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t last_avail, used_idx;
+	uint16_t last_avail, used_idx, base;
+	struct notes *notes; /* NULL: of another back-end's making, or none */
+	uint64_t counter;
+	uint16_t again[HELD_MAX], nr_again; /* what the last one had */
 	int kick_fd, call_fd;
 	bool enabled;
 };
@@ -46,7 +62,11 @@ struct vmock {
 	bool killed;
 
 	int listen_fd, fd, backend_fd;
-	bool ack, proto_known, writeback_set;
+	bool ack, proto_known, writeback_set, told_mode;
+	void *notes;
+	struct vup_inflight inflight;
+	ino_t notes_file; /* of the file that it made last */
+	unsigned nr_again;
 	uint64_t features;
 	struct region region[VUP_REGIONS_MAX];
 	unsigned nr_regions;
@@ -69,8 +89,8 @@ void vmock_defaults(struct vmock_config *cfg)
 			    1ULL << VIRTIO_RING_F_EVENT_IDX | 1ULL << VIRTIO_F_VERSION_1 |
 			    1ULL << VUP_F_PROTOCOL,
 		.proto = 1ULL << VUP_PROTO_MQ | 1ULL << VUP_PROTO_ACK | 1ULL << VUP_PROTO_BACKEND |
-			 1ULL << VUP_PROTO_CONFIG | 1ULL << VUP_PROTO_SLOTS | 1ULL << 1 |
-			 1ULL << 12,
+			 1ULL << VUP_PROTO_CONFIG | 1ULL << VUP_PROTO_SLOTS |
+			 1ULL << VUP_PROTO_INFLIGHT | 1ULL << 1 | 1ULL << 13,
 		.nr_queues = 2,
 		.nr_slots = 32,
 		.config_bytes = 60,
@@ -166,6 +186,13 @@ static void serve_request(struct vmock *v, const struct vring_desc *d, uint16_t 
 	}
 }
 
+static struct note *note_of(struct ring *r, uint16_t head)
+{
+	static struct note nowhere;
+
+	return r->notes != NULL ? &r->notes->note[head] : &nowhere;
+}
+
 static void push_used(struct ring *r, uint32_t id)
 {
 	struct vring_used_elem *e = &r->used->ring[r->used_idx % r->size];
@@ -178,34 +205,70 @@ static void push_used(struct ring *r, uint32_t id)
 		(void)eventfd_write(r->call_fd, 1);
 }
 
+/* In the order that a death in the middle can be told by. */
+static void complete(struct vmock *v, struct ring *r, uint16_t head)
+{
+	const struct vring_desc *d = &r->desc[head];
+
+	if (le16_get(d->flags) & VRING_DESC_F_INDIRECT) {
+		const void *table = by_addr(v, le64_get(d->addr), le32_get(d->len), true);
+
+		if (table != NULL)
+			serve_request(v, table, 0);
+	} else {
+		serve_request(v, r->desc, head);
+	}
+	if (r->notes != NULL)
+		r->notes->last_head = head;
+	push_used(r, head);
+	note_of(r, head)->inflight = 0;
+	if (r->notes != NULL)
+		r->notes->used_idx = r->used_idx;
+}
+
+static void do_again(struct vmock *v, struct ring *r)
+{
+	for (unsigned i = 0; i < r->nr_again && !v->cfg.hold; i++) {
+		complete(v, r, r->again[i]);
+		v->nr_again++;
+	}
+	if (!v->cfg.hold)
+		r->nr_again = 0;
+}
+
+static bool has_new(const struct ring *r)
+{
+	return r->last_avail != le16toh(__atomic_load_n(&r->avail->idx.v, __ATOMIC_ACQUIRE));
+}
+
+static void take_new(struct vmock *v, struct ring *r)
+{
+	while (has_new(r)) {
+		uint16_t head = le16_get(r->avail->ring[r->last_avail % r->size]);
+
+		r->last_avail++;
+		note_of(r, head)->counter = r->counter++;
+		note_of(r, head)->inflight = 1;
+		if (v->cfg.hold)
+			v->nr_held++;
+		else
+			complete(v, r, head);
+	}
+}
+
 static void serve_ring(struct vmock *v, struct ring *r)
 {
 	if (!r->enabled || r->used == NULL) {
 		complain(v, "VU11: a kick before the ring was enabled");
 		return;
 	}
-	while (r->last_avail != le16toh(__atomic_load_n(&r->avail->idx.v, __ATOMIC_ACQUIRE))) {
-		uint16_t head = le16_get(r->avail->ring[r->last_avail % r->size]);
-		const struct vring_desc *d = &r->desc[head];
-
-		r->last_avail++;
-		if (v->cfg.hold) {
-			v->nr_held++;
-			continue;
-		}
-		if (le16_get(d->flags) & VRING_DESC_F_INDIRECT) {
-			const void *table = by_addr(v, le64_get(d->addr), le32_get(d->len), true);
-
-			if (table != NULL)
-				serve_request(v, table, 0);
-		} else {
-			serve_request(v, r->desc, head);
-		}
-		push_used(r, head);
+	do_again(v, r);
+	do {
+		take_new(v, r);
 		/* EVENT_IDX: a kick is wanted for the next one. */
 		*(le16 *)&r->used->ring[r->size] = le16_of(r->last_avail);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	}
+	} while (has_new(r));
 }
 
 /* --- messages --- */
@@ -226,7 +289,31 @@ static bool send_all(struct vmock *v, int fd, const void *from, size_t bytes)
 	return true;
 }
 
-static bool reply(struct vmock *v, uint32_t request, const void *payload, uint32_t bytes)
+/* The first byte of FROM, with FD. */
+static bool send_fd(int to, const void *from, int fd)
+{
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {(void *)from, 1};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+
+	*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+		.cmsg_level = SOL_SOCKET,
+		.cmsg_type = SCM_RIGHTS};
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
+	return sendmsg(to, &msg, MSG_NOSIGNAL) == 1;
+}
+
+static bool send_header(struct vmock *v, const uint32_t h[3], int fd)
+{
+	if (fd < 0)
+		return send_all(v, v->fd, h, 12);
+	return send_fd(v->fd, h, fd) && send_all(v, v->fd, (const uint8_t *)h + 1, 11);
+}
+
+static bool reply_fd(struct vmock *v, uint32_t request, const void *payload, uint32_t bytes, int fd)
 {
 	uint32_t h[3] = {request, VUP_VERSION | VUP_REPLY, bytes};
 	uint8_t more[8] = {0};
@@ -240,8 +327,15 @@ static bool reply(struct vmock *v, uint32_t request, const void *payload, uint32
 		h[1] = VUP_VERSION;
 	if (bad && v->cfg.how == BAD_SIZE)
 		h[2] += sizeof(more);
-	return send_all(v, v->fd, h, sizeof(h)) && send_all(v, v->fd, payload, bytes) &&
+	if (bad && v->cfg.how == BAD_NO_FD)
+		fd = -1;
+	return send_header(v, h, fd) && send_all(v, v->fd, payload, bytes) &&
 	       (!bad || v->cfg.how != BAD_SIZE || send_all(v, v->fd, more, sizeof(more)));
+}
+
+static bool reply(struct vmock *v, uint32_t request, const void *payload, uint32_t bytes)
+{
+	return reply_fd(v, request, payload, bytes, -1);
 }
 
 static bool reply_u64(struct vmock *v, uint32_t request, uint64_t val)
@@ -278,7 +372,77 @@ static void set_config(struct vmock *v, const struct vup_config *c)
 		c->flags != 0)
 		complain(v, "VU6: SET_CONFIG of %u bytes at %u", c->bytes, c->offset);
 	v->cfg.writeback = c->data[0];
+	v->told_mode = true;
 	v->writeback_set = true;
+}
+
+static struct notes *notes_of(struct vmock *v, uint32_t index)
+{
+	size_t bytes = sizeof(struct notes) + sizeof(struct note) * v->inflight.queue_size;
+
+	if (v->notes == NULL)
+		return NULL;
+	if (index >= v->inflight.nr_queues || v->ring[index].size > v->inflight.queue_size)
+		complain(v, "VU15: no place for ring %u", index);
+	return (struct notes *)((uint8_t *)v->notes + bytes * index);
+}
+
+static bool make_notes(struct vmock *v, const struct vup_inflight *ask)
+{
+	struct vup_inflight out = *ask;
+	struct stat st;
+	bool ok;
+	int fd = memfd_create("notes", MFD_CLOEXEC);
+
+	out.bytes = (sizeof(struct notes) + sizeof(struct note) * ask->queue_size) * ask->nr_queues;
+	if (fd < 0 || ftruncate(fd, (off_t)out.bytes) < 0 || fstat(fd, &st) < 0)
+		abort();
+	v->notes_file = st.st_ino;
+	ok = reply_fd(v, VUP_GET_INFLIGHT_FD, &out, sizeof(out), fd);
+	close(fd);
+	return ok;
+}
+
+static void take_notes(struct vmock *v, const struct vup_inflight *in, int fd)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != v->notes_file)
+		complain(v, "VU15: not the file that the last back-end made");
+	for (unsigned i = 0; i < QUEUES_MAX; i++)
+		if (v->ring[i].used != NULL)
+			complain(v, "VU15: SET_INFLIGHT_FD after ring %u", i);
+	v->inflight = *in;
+	v->notes = mmap(NULL, in->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)in->offset);
+	if (v->notes == MAP_FAILED)
+		abort();
+}
+
+static void add_sorted(struct ring *r, uint16_t head)
+{
+	uint16_t i = r->nr_again++;
+
+	for (; i > 0 && r->notes->note[r->again[i - 1]].counter > r->notes->note[head].counter; i--)
+		r->again[i] = r->again[i - 1];
+	r->again[i] = head;
+}
+
+/* A ring that the last back-end left. */
+static void keep_ring(struct vmock *v, struct ring *r)
+{
+	if (!v->told_mode && (v->features >> VIRTIO_BLK_F_CONFIG_WCE & 1))
+		complain(v, "BI4: a ring goes on before the cache mode is told");
+	r->used_idx = le16_get(r->used->idx);
+	if (r->notes->used_idx != r->used_idx)
+		r->notes->note[r->notes->last_head].inflight = 0;
+	r->notes->used_idx = r->used_idx;
+	for (uint16_t i = 0; i < r->size; i++) {
+		if (r->notes->note[i].inflight)
+			add_sorted(r, i);
+		if (r->notes->note[i].counter >= r->counter)
+			r->counter = r->notes->note[i].counter + 1;
+	}
+	r->last_avail = r->used_idx + r->nr_again;
 }
 
 static void set_addr(struct vmock *v, const struct vup_vring_addr *a)
@@ -290,9 +454,17 @@ static void set_addr(struct vmock *v, const struct vup_vring_addr *a)
 	r->used = by_addr(v, a->used, 6 + 8ULL * r->size, false);
 	if (r->used == NULL || r->avail == NULL)
 		return;
-	if (le16_get(r->avail->idx) != 0 || le16_get(r->used->idx) != 0)
+	r->notes = notes_of(v, a->index);
+	if (r->notes != NULL && r->notes->version != 0)
+		keep_ring(v, r);
+	else if (le16_get(r->avail->idx) != 0 || le16_get(r->used->idx) != 0)
 		complain(v, "VU16: ring %u is not zeroed", a->index);
-	r->last_avail = r->used_idx = 0;
+	if (r->base != le16_get(r->used->idx))
+		complain(v, "VU15, VU16: base %u", r->base);
+	if (r->notes != NULL) {
+		r->notes->version = 1;
+		r->notes->nr = (uint16_t)r->size;
+	}
 }
 
 static void set_fd(struct vmock *v, uint64_t what, int fd, bool kick)
@@ -314,7 +486,9 @@ static void check_order(struct vmock *v, uint32_t request)
 		unsigned bit;
 	} needs[] = {{VUP_GET_QUEUE_NUM, VUP_PROTO_MQ}, {VUP_GET_CONFIG, VUP_PROTO_CONFIG},
 		{VUP_SET_CONFIG, VUP_PROTO_CONFIG}, {VUP_GET_MAX_MEM_SLOTS, VUP_PROTO_SLOTS},
-		{VUP_ADD_MEM_REG, VUP_PROTO_SLOTS}, {VUP_SET_BACKEND_REQ_FD, VUP_PROTO_BACKEND}};
+		{VUP_ADD_MEM_REG, VUP_PROTO_SLOTS}, {VUP_GET_INFLIGHT_FD, VUP_PROTO_INFLIGHT},
+		{VUP_SET_INFLIGHT_FD, VUP_PROTO_INFLIGHT},
+		{VUP_SET_BACKEND_REQ_FD, VUP_PROTO_BACKEND}};
 
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
 		if (request == needs[i].request && (!v->proto_known || !proto(v, needs[i].bit)))
@@ -331,6 +505,7 @@ union payload {
 	struct vup_mem_table table;
 	struct vup_mem_reg reg;
 	struct vup_config config;
+	struct vup_inflight inflight;
 };
 
 static bool set_table(
@@ -363,6 +538,8 @@ static bool handle_get(struct vmock *v, uint32_t request, const union payload *p
 		return reply_u64(v, request, v->cfg.nr_slots);
 	case VUP_GET_CONFIG:
 		return get_config(v, &p->config);
+	case VUP_GET_INFLIGHT_FD:
+		return make_notes(v, &p->inflight);
 	case VUP_GET_VRING_BASE:
 		base = (struct vup_vring_state){
 			p->state.index, v->ring[p->state.index % QUEUES_MAX].last_avail};
@@ -389,7 +566,7 @@ static void handle_set(
 		break;
 	case VUP_SET_PROTOCOL_FEATURES:
 		v->proto_known = true;
-		if (p->u64 & ~v->cfg.proto || p->u64 >> 12 & 1)
+		if (p->u64 & ~v->cfg.proto || p->u64 >> 13 & 1)
 			complain(v, "VU3: protocol features 0x%llx", (unsigned long long)p->u64);
 		v->ack = p->u64 >> VUP_PROTO_ACK & 1;
 		break;
@@ -398,6 +575,9 @@ static void handle_set(
 		break;
 	case VUP_SET_CONFIG:
 		set_config(v, &p->config);
+		break;
+	case VUP_SET_INFLIGHT_FD:
+		take_notes(v, &p->inflight, fd);
 		break;
 	case VUP_SET_MEM_TABLE:
 		(void)set_table(v, &p->table, fds, nr_fds);
@@ -409,8 +589,7 @@ static void handle_set(
 		v->ring[p->state.index % QUEUES_MAX].size = p->state.num;
 		break;
 	case VUP_SET_VRING_BASE:
-		if (p->state.num != 0)
-			complain(v, "VU16: base %u", p->state.num);
+		v->ring[p->state.index % QUEUES_MAX].base = (uint16_t)p->state.num;
 		break;
 	case VUP_SET_VRING_ADDR:
 		set_addr(v, &p->addr);
@@ -497,12 +676,15 @@ static void hang_up(struct vmock *v)
 			close(v->ring[i].call_fd);
 		v->ring[i] = (struct ring){.kick_fd = -1, .call_fd = -1};
 	}
+	if (v->notes != NULL)
+		(void)munmap(v->notes, v->inflight.bytes);
+	v->notes = NULL;
 	if (v->backend_fd >= 0)
 		close(v->backend_fd);
 	if (v->fd >= 0)
 		close(v->fd);
 	v->fd = v->backend_fd = -1;
-	v->ack = v->proto_known = false;
+	v->ack = v->proto_known = v->told_mode = false;
 	v->nr_held = 0;
 }
 
@@ -680,6 +862,16 @@ unsigned vmock_nr_done(struct vmock *v, uint32_t type)
 
 	pthread_mutex_lock(&v->lock);
 	n = v->nr_done[type % 32];
+	pthread_mutex_unlock(&v->lock);
+	return n;
+}
+
+unsigned vmock_nr_again(struct vmock *v)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&v->lock);
+	n = v->nr_again;
 	pthread_mutex_unlock(&v->lock);
 	return n;
 }

@@ -26,7 +26,7 @@ struct vmock_config {      /* start from vmock_defaults(); may be changed betwee
 	bool in_pieces;       /* replies come byte by byte */
 	bool hold;            /* complete nothing */
 	unsigned bad_request; /* the reply to this one is wrong in */
-	enum { BAD_NOTHING, BAD_TYPE, BAD_FLAGS, BAD_SIZE, BAD_REFUSED, BAD_CLOSE } how;
+	enum { BAD_NOTHING, BAD_TYPE, BAD_FLAGS, BAD_SIZE, BAD_REFUSED, BAD_CLOSE, BAD_NO_FD } how;
 };
 
 void vmock_defaults(struct vmock_config *cfg);
@@ -47,6 +47,7 @@ const char *vmock_complaint(struct vmock *v); /* empty: none */
 uint8_t *vmock_disk(struct vmock *v);
 unsigned vmock_nr_held(struct vmock *v); /* requests fetched, not completed */
 unsigned vmock_nr_done(struct vmock *v, uint32_t type);
+unsigned vmock_nr_again(struct vmock *v); /* of them: the last back-end had them, by its notes */
 uint8_t vmock_writeback(struct vmock *v); /* as set last */
 /* By its own channel. The acknowledgement: -1: none was due or came. */
 int64_t vmock_change_capacity(struct vmock *v, uint64_t capacity);
