@@ -47,6 +47,8 @@ static bool replace(uintptr_t page)
 		return false;
 	got = mmap(at, BAR_GUARD_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
 		guard.ones_fd, 0);
+	if (got == at)
+		(void)madvise(at, BAR_GUARD_BYTES, MADV_DONTFORK);
 	/* cppcheck-suppress memleak ; it stands where the registers stood, and is unmapped as they */
 	return got == at;
 }
@@ -130,6 +132,8 @@ int bar_guard_add(void *page)
 	err = install();
 	if (err == 0)
 		err = add_entry((uintptr_t)page);
+	if (err == 0)
+		(void)madvise(page, BAR_GUARD_BYTES, MADV_DONTFORK);
 	pthread_mutex_unlock(&guard.lock);
 	return err;
 }

@@ -13,7 +13,7 @@
 
 #define BAR_GUARD_BYTES 4096U /* of a page */
 
-int bar_guard_add(void *page);
+int bar_guard_add(void *page);     /* a forked child has no part in it, too */
 void bar_guard_remove(void *page); /* before it is unmapped */
 void bar_guard_blank(void *page);  /* one that was added reads ones from now on */
 #endif

@@ -120,7 +120,6 @@ static int map_page(struct vfio_bars *b, struct vfio_bar *bar, uint64_t page)
 		(off_t)(bar->at + page * PAGE_BYTES));
 	if (mem == MAP_FAILED)
 		return errno == EINVAL ? 0 : -errno;
-	(void)madvise(mem, PAGE_BYTES, MADV_DONTFORK);
 	err = bar_guard_add(mem);
 	if (err < 0) {
 		(void)munmap(mem, PAGE_BYTES);

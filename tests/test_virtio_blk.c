@@ -1866,15 +1866,22 @@ static void open_stepped(unsigned nr, struct io *io, uint8_t **buf)
 /* The cause in the message, and no more than that: the host may come back. */
 START_TEST(stall_is_reported_with_its_cause)
 {
+	static const char *const causes[] = {"the host does not answer",
+		"bus mastering was turned off", "the device is gone",
+		"its configuration space can't be read"};
 	static struct io io[3];
 	uint8_t *buf;
 
 	open_stepped(3, io, &buf);
-	if (_i)
+	if (_i == 1)
 		lose_bus_master(r.m);
+	else if (_i == 2) /* of which its registers do not tell */
+		memset(model_config_space(r.m), 0xff, 2);
+	else if (_i == 3)
+		model_fail_nth(r.m, 1);
 	for (int turns = 0; !log_says("3 requests on queue 0") && turns < 100; turns++)
 		ck_assert_int_eq(blk_wait(r.q, 100), 0);
-	ck_assert(log_says(_i ? "bus mastering was turned off" : "the host does not answer"));
+	ck_assert_msg(log_says(causes[_i]), "%s", last_log.text);
 	(void)model_complete_all(r.m);
 	all_end_with(io, 3, 0);
 	blk_dma_free(r.dev, buf, 3 * 512);
@@ -2439,7 +2446,7 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, device_that_never_answers_is_given_up);
 	tcase_add_test(tc, bus_mastering_lost_while_it_opens_is_named);
 	tcase_add_test(tc, device_stopped_while_it_opens_is_named);
-	tcase_add_loop_test(tc, stall_is_reported_with_its_cause, 0, 2);
+	tcase_add_loop_test(tc, stall_is_reported_with_its_cause, 0, 4);
 	tcase_add_test(tc, stopped_device_is_reset_and_goes_on);
 	tcase_add_loop_test(tc, suspend_of_the_machine_loses_nothing, 0, 4);
 	tcase_add_test(tc, suspend_that_is_counted_late_is_known_all_the_same);

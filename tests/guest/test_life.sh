@@ -109,18 +109,40 @@ test_a_function_removed_under_load_fails_fast_and_unmounts() {
 	same_tree /run/tree $MNT/tree
 }
 
+# Of what the device reads, writes or is: VmFlags "dc" is "do not copy on fork". And no descriptor but the
+# standard ones outlives an exec.
+test_a_child_of_the_daemon_has_no_part_of_the_device() {
+	local pid fd
+	fresh_mount
+	pid=$(daemon_pid $MNT)
+	awk '/^[0-9a-f]+-/ { name = $6 } /^VmFlags:/ && name ~ /\/resource[0-9]|vblkfs-0000/ {
+		n++; if (!/ dc( |$)/) { print "copied on fork: " name; bad = 1 } }
+		END { print n " mappings"; exit bad || n < 2 }' "/proc/$pid/smaps"
+	for fd in "/proc/$pid/fdinfo"/*; do
+		[ "${fd##*/}" -gt 2 ] || continue
+		grep -qE '^flags:.*[2367][0-7]{6}$' "$fd" || fail "not closed on exec: $(ls -l "${fd/fdinfo/fd}")"
+	done
+	umount $MNT
+}
+
 test_two_disks_on_one_interrupt_line() {
-	local irq
+	local irq dir
 	irq=$(cat /sys/bus/pci/devices/$DISK/irq)
 	fresh_mount
 	vblkctl bind $SAME_LINE
-	[ "$(cat /sys/bus/pci/devices/$SAME_LINE/irq)" = "$irq" ] || note "they are on lines of their own here"
+	[ "$(cat /sys/bus/pci/devices/$SAME_LINE/irq)" = "$irq" ] || fail "they are on lines of their own"
 	mkfs.vblkfs -q -f $SAME_LINE
 	mkdir -p /run/second
 	mount -t fuse.vblkfs $SAME_LINE /run/second
 	cp -a /run/tree /run/large $MNT/ &
 	cp -a /run/tree /run/large /run/second/
 	wait
+	for dir in $MNT /run/second; do
+		note "$dir: $(stat_number $dir interrupts) interrupts"
+		[ "$(stat_number $dir interrupts)" -gt 0 ] || fail "no interrupts at $dir"
+		[ "$(stat_number $dir errors)" = 0 ] || fail "requests failed at $dir"
+	done
+	! dmesg | grep 'nobody cared' || fail "the line was shut"
 	umount $MNT /run/second
 	mount -t fuse.vblkfs $DISK $MNT
 	mount -t fuse.vblkfs $SAME_LINE /run/second
