@@ -15,8 +15,7 @@ fail() {
 # That a program runs, and what it finds beside it.
 check_installed() { # ROOT SBINDIR MANDIR
 	local program page
-	for program in "$build"/vblk* "$build"/*.vblkfs "$build"/mount.fuse.vblkfs; do
-		[ "${program%.a}" = "$program" ] || continue
+	for program in "$build"/vblkfs "$build"/vblkctl "$build"/*.vblkfs "$build"/mount.fuse.vblkfs; do
 		[ -x "$1$2/${program##*/}" ] || fail "$2/${program##*/} is not there, or not a program"
 	done
 	"$1$2/mkfs.vblkfs" --version >/dev/null
