@@ -304,6 +304,7 @@ static void set_up(struct fz_input *in)
 {
 	static const struct liar_ops ops = {.data = on_data};
 	static const struct world_ops world = {.idle = on_idle};
+	uint32_t high;
 	uint8_t how;
 
 	world_begin(&world);
@@ -311,7 +312,9 @@ static void set_up(struct fz_input *in)
 	memset(t.io, 0, sizeof(t.io));
 	memset(t.nr_on, 0, sizeof(t.nr_on));
 	t.liar.features[0] ^= (uint32_t)fz_take(in, 4);
-	t.liar.features[1] ^= (uint32_t)fz_take(in, 2);
+	high = (uint32_t)fz_take(in, 2);
+	t.liar.features[1] ^= high & 0x3fff;
+	t.liar.hw.nr_vectors = high >> 14; /* up to 3 */
 	how = (uint8_t)fz_take(in, 1);
 	t.opts = (struct disk_opts){.poll_only = how & 1,
 		.read_only = (how & 6) == 6,

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "fz.h"
 
-#define ADDR_FLIP   (1ULL << 60)
+#define DEVICE_BASE 0x7300000000ULL /* of the arena; a legacy device reaches 44 bits */
 #define PAGE_BYTES  4096U
 #define ARENA_BYTES (1U << 20) /* more costs time, and shows nothing */
 
@@ -90,16 +90,17 @@ uint64_t fz_dma_addr(const struct fz_dma *dma, const void *mem, size_t *contig)
 		return UINT64_MAX;
 	if (contig != NULL)
 		*contig = (size_t)(piece->mem + piece->bytes - (const uint8_t *)mem);
-	return (uintptr_t)mem ^ ADDR_FLIP;
+	return DEVICE_BASE + (uint64_t)((const uint8_t *)mem - arena);
 }
 
 uint8_t *fz_dma_host(const struct fz_dma *dma, uint64_t addr, uint64_t bytes)
 {
-	/* NOLINTNEXTLINE(performance-no-int-to-ptr): the reverse of fz_dma_addr() */
-	uint8_t *p = (uint8_t *)(uintptr_t)(addr ^ ADDR_FLIP);
+	const uint8_t *p = arena + (addr - DEVICE_BASE) % ARENA_BYTES;
 	const struct fz_piece *piece = piece_at(dma, p);
 
+	if (addr < DEVICE_BASE || addr - DEVICE_BASE >= ARENA_BYTES)
+		return NULL;
 	if (piece == NULL || bytes > (uint64_t)(piece->mem + piece->bytes - p))
 		return NULL;
-	return p;
+	return piece->mem + (p - piece->mem);
 }

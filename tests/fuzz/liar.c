@@ -17,9 +17,10 @@
 #define PCI_MASTER    0x04
 #define COMMON(field) offsetof(struct virtio_pci_common_cfg, field)
 #define CONFIG(field) offsetof(struct virtio_blk_config, field)
-#define PATIENCE      80U   /* sleeps, then it gives in */
-#define PATIENCE_GONE 160U  /* sleeps, then it goes away */
-#define SLEEPS_MAX    2000U /* whoever waits longer does not look whether it is there */
+#define PATIENCE      80U     /* sleeps, then it gives in */
+#define PATIENCE_GONE 160U    /* sleeps, then it goes away */
+#define PATIENT_FOR   320000U /* sleeps in a run, then no longer: the longest limit, once */
+#define SLEEPS_MAX    2000U   /* whoever waits longer does not look whether it is there */
 
 static struct liar *to_liar(struct hw *hw)
 {
@@ -82,10 +83,15 @@ static uint32_t execute(struct liar *l, const struct dev_chain *c, uint8_t statu
 	return (uint32_t)c->in_bytes;
 }
 
+/* Where there are vectors, all of them: what an interrupt is for is only a hint. */
 static void raise_irq(struct liar *l, uint8_t isr)
 {
 	l->isr |= isr;
 	l->irq_raised = true;
+	l->vectors_to_tell = l->vectors;
+	for (unsigned i = 0; i < l->vectors; i++)
+		if (l->redirect[i] >= 0)
+			world_signal(l->redirect[i]);
 }
 
 static void finish(struct liar *l, unsigned i, uint8_t status)
@@ -317,7 +323,7 @@ static uint32_t read_queue(struct liar *l, uint64_t off)
 	case COMMON(queue_size):
 		return q->size;
 	case COMMON(queue_msix_vector):
-		return VIRTIO_MSI_NO_VECTOR;
+		return q->vector;
 	case COMMON(queue_enable):
 		return q->enabled;
 	case COMMON(queue_notify_off):
@@ -336,6 +342,8 @@ static uint32_t read_common(struct liar *l, uint64_t off)
 	switch (off) {
 	case COMMON(device_feature):
 		return l->select[0] < 2 ? l->features[l->select[0]] : 0;
+	case COMMON(config_msix_vector):
+		return l->config_vector;
 	case COMMON(num_queues):
 		return l->num_queues;
 	case COMMON(device_status):
@@ -462,6 +470,8 @@ static void write_queue(struct liar *l, uint64_t off, uint32_t val)
 		return;
 	if (off == COMMON(queue_size))
 		q->size = (uint16_t)val;
+	else if (off == COMMON(queue_msix_vector))
+		q->vector = (uint16_t)val;
 	else if (off == COMMON(queue_enable))
 		enable(l, q);
 	else if (off == COMMON(queue_reset))
@@ -493,6 +503,9 @@ static void write_common(struct liar *l, uint64_t off, uint32_t val)
 		break;
 	case COMMON(device_status):
 		write_status(l, (uint8_t)val);
+		break;
+	case COMMON(config_msix_vector):
+		l->config_vector = (uint16_t)val;
 		break;
 	case COMMON(queue_select):
 		l->queue_select = (uint16_t)val;
@@ -668,7 +681,10 @@ static int irq_wait(struct hw *hw, int wake_fd)
 		return 0;
 	if (l->irq_error != 0)
 		return l->irq_error;
-	if (!l->irq_raised || l->irq_masked) {
+	while (l->vectors_to_tell > 0)
+		if (l->redirect[--l->vectors_to_tell] < 0)
+			return 1 + (int)l->vectors_to_tell;
+	if (l->vectors > 0 || !l->irq_raised || l->irq_masked) {
 		world_rest();
 		return 0;
 	}
@@ -695,6 +711,31 @@ static int irq_mask(struct hw *hw)
 	if (err == 0)
 		l->irq_masked = true;
 	return err;
+}
+
+static int irq_vectors(struct hw *hw, unsigned nr)
+{
+	struct liar *l = to_liar(hw);
+	int err = fails(l);
+
+	FZ_CHECK(nr <= hw->nr_vectors, "%u vectors of %u", nr, hw->nr_vectors);
+	if (nr > 0 && err < 0)
+		return err;
+	l->vectors = nr;
+	l->vectors_to_tell = 0;
+	memset(l->redirect, 0xff, sizeof(l->redirect)); /* none */
+	return 0;
+}
+
+static int irq_redirect(struct hw *hw, unsigned vector, int fd)
+{
+	struct liar *l = to_liar(hw);
+	int err = fails(l);
+
+	FZ_CHECK(vector < l->vectors, "vector %u of %u is redirected", vector, l->vectors);
+	if (err == 0 || fd < 0)
+		l->redirect[vector] = fd;
+	return fd < 0 ? 0 : err;
 }
 
 static int bus_master(struct hw *hw, bool on)
@@ -725,11 +766,14 @@ static int function_reset(struct hw *hw)
 
 void liar_sleep(struct liar *l)
 {
+	if (++l->all_sleeps > PATIENT_FOR)
+		l->patient = false;
 	if (++l->sleeps > PATIENCE && !l->patient) {
 		l->stuck = 0;
 		l->hold = false;
 		l->gone |= l->vanishes || l->sleeps > PATIENCE_GONE;
-		FZ_CHECK(l->sleeps < SLEEPS_MAX, "it waits for a device that is gone");
+		FZ_CHECK(l->sleeps < SLEEPS_MAX || l->all_sleeps > PATIENT_FOR,
+			"it waits for a device that is gone");
 	}
 	if (!l->hold)
 		liar_serve(l);
@@ -774,6 +818,8 @@ static const struct hw_ops ops = {
 	.irq_wait = irq_wait,
 	.irq_unmask = irq_unmask,
 	.irq_mask = irq_mask,
+	.irq_vectors = irq_vectors,
+	.irq_redirect = irq_redirect,
 	.bus_master = bus_master,
 	.function_reset = function_reset,
 	.sleep_us = sleep_us,

@@ -18,6 +18,7 @@
 #define LIAR_TAKEN_MAX  12U
 #define LIAR_ARMED_MAX  16U
 #define LIAR_QUEUE_REGS 3U
+#define LIAR_VECTORS    4U
 
 enum liar_act {
 	LIAR_ANSWER,  /* the next register read gives VALUE */
@@ -57,7 +58,7 @@ struct liar_ops { /* of who drives the driver */
 };
 
 struct liar_queue {
-	uint16_t max, enabled, notify_off; /* registers */
+	uint16_t max, enabled, notify_off, vector; /* registers */
 	uint16_t size;
 	uint32_t addr[6];
 	bool live;
@@ -87,9 +88,13 @@ struct liar {
 	struct liar_queue queue[LIAR_QUEUES];
 	bool master, master_stuck, gone, hold, closed, irq_masked, irq_raised, dirty;
 	int irq_error;
-	unsigned stuck;   /* reads of the status until a reset is done */
-	unsigned sleeps;  /* since liar_go_on() */
-	bool never_reset; /* the driver was right to think that it can't be reset */
+	uint16_t config_vector;
+	unsigned vectors;         /* in use; 0: the line is */
+	unsigned vectors_to_tell; /* of them, that irq_wait has yet to give */
+	int redirect[LIAR_VECTORS];
+	unsigned stuck;              /* reads of the status until a reset is done */
+	unsigned sleeps, all_sleeps; /* since liar_go_on(), and since liar_begin() */
+	bool never_reset;            /* the driver was right to think that it can't be reset */
 
 	struct {
 		unsigned countdown;

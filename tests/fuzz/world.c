@@ -194,6 +194,11 @@ bool world_is_readable(int fd)
 	return w.fd[index_of(fd)].count > 0;
 }
 
+void world_signal(int fd)
+{
+	w.fd[index_of(fd)].count++;
+}
+
 int __wrap_eventfd(unsigned count, int flags)
 {
 	int i = 0;

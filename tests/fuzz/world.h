@@ -24,5 +24,6 @@ void world_turn(unsigned thread); /* by its number; nothing if it has ended */
 void world_rest(void);
 bool world_is_ending(void); /* the thread whose turn it is must end: somebody joins it */
 bool world_is_readable(int fd);
+void world_signal(int fd); /* an eventfd, by the kernel */
 void world_pass_us(uint64_t us);
 #endif
