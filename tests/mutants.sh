@@ -105,7 +105,7 @@ mutant SP7 virtqueue virtqueue.c '/^static uint16_t put_indirect/,/^}/s/desc_fla
 mutant SP8 virtqueue:in_order virtqueue.c '/^static void \*reclaim/,/^}/s/if (r->in_order)/if (false)/'
 mutant SP8 virtqueue:in_order virtqueue.c '/^static uint16_t put_indirect/,/^}/s/i + 1 < nr ? i + 1 : 0/i + 1 < nr ? nr - 1 : 0/'
 mutant SP9 virtqueue:in_order virtqueue.c '/^static bool take_used/,/^}/s/if (r->in_order)/if (false)/'
-mutant SP9 hostile:in_order virtqueue.c '/^static bool take_batch/,/^}/s/if ((uint16_t)(end .*/if (false) {/'
+mutant SP9 virtqueue:in_order virtqueue.c '/^static bool take_batch/,/^}/s/if ((uint16_t)(end .*/if (false) {/'
 mutant SP9 hostile:in_order vblk_queue.c 's/if (is_skipped(ring, status))/if (false)/'
 mutant SP10 virtqueue virtqueue.c '/^int vq_add/,/^}/s/r->avail_idx++;/r->avail_idx--;/'
 mutant SP11 virtqueue virtqueue.c '/^static void quench/,/^}/s/if (r->event_idx)/if (false)/'

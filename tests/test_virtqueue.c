@@ -550,6 +550,28 @@ START_TEST(batch_is_taken_apart_by_one_used_entry)
 }
 END_TEST
 
+/* SP9: the last of three alone, in a split ring, whose index tells it from a batch */
+START_TEST(batch_of_more_than_the_index_counts_breaks_the_ring)
+{
+	struct virtqueue *vq;
+	struct rig_io io[3];
+
+	r.cfg.hold = true;
+	r.cfg.order = MODEL_LAST_FIRST;
+	vq = start(16, ALL);
+	alloc_ios(io, 3, 512);
+	for (unsigned i = 0; i < 3; i++)
+		add(vq, &io[i], i, 1);
+	rig_kick(vq);
+	(void)model_run(r.m);
+	ck_assert(model_complete(r.m, 0, 2));
+	ck_assert_ptr_null(vq_get_buf(vq));
+	ck_assert(vq->broken);
+	rig_unplug(&r);
+	free_ios(io, 3);
+}
+END_TEST
+
 static TCase *add_tests(Suite *suite, const char *name, SFun set_up)
 {
 	TCase *tc = tcase_create(name);
@@ -582,10 +604,12 @@ static TCase *add_tests(Suite *suite, const char *name, SFun set_up)
 	return tc;
 }
 
-static void add_tests_in_order(Suite *suite, const char *name, SFun set_up)
+static TCase *add_tests_in_order(Suite *suite, const char *name, SFun set_up)
 {
-	tcase_add_loop_test(
-		add_tests(suite, name, set_up), batch_is_taken_apart_by_one_used_entry, 0, 2);
+	TCase *tc = add_tests(suite, name, set_up);
+
+	tcase_add_loop_test(tc, batch_is_taken_apart_by_one_used_entry, 0, 2);
+	return tc;
 }
 
 int main(void)
@@ -596,7 +620,8 @@ int main(void)
 
 	add_tests(suite, "split", setup);
 	add_tests(suite, "packed", setup_packed);
-	add_tests_in_order(suite, "in_order", setup_in_order);
+	tcase_add_test(add_tests_in_order(suite, "in_order", setup_in_order),
+		batch_of_more_than_the_index_counts_breaks_the_ring);
 	add_tests_in_order(suite, "packed_in_order", setup_packed_in_order);
 	add_tests(suite, "legacy", setup_legacy);
 	runner = srunner_create(suite);
