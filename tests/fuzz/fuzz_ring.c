@@ -144,14 +144,27 @@ static void show(void)
 	FZ_CHECK(broken || vq_nr_unkicked(t.vq) == 0, "not all was shown");
 }
 
+/* A request keeps an entry at the least. */
+static void check_room(void)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i < t.vq->size; i++)
+		nr += t.token[i].state != FREE;
+	if (nr == t.vq->size || !virtio_has_feature(&t.vdev, VIRTIO_RING_F_INDIRECT_DESC))
+		FZ_CHECK(!vq_has_room(t.vq, t.vq->size - nr + 1), "more room than entries");
+}
+
 static void get(void)
 {
 	bool broken = t.vq->broken;
 	struct token *token = vq_get_buf(t.vq);
 
 	FZ_CHECK(t.lied || !t.vq->broken, "an honest device's queue is broken");
-	if (token == NULL)
+	if (token == NULL) {
+		check_room();
 		return;
+	}
 	FZ_CHECK(!broken, "a broken queue gives something back");
 	FZ_CHECK(token->state == SHOWN, "a token comes back in state %d", token->state);
 	token->state = FREE;
