@@ -171,7 +171,7 @@ install: all
 	for m in $(MAN_PAGES); do d=$(DESTDIR)$(MANDIR)/man$${m##*.}; install -d $$d; install -m 644 $$m $$d/; done
 	for l in $(MAN3_LINKS); do ln -sf "$${l#*:}" "$(DESTDIR)$(MANDIR)/man3/$${l%:*}.3"; done
 	install -d $(DESTDIR)$(UDEVDIR)
-	sed 's:@SBINDIR@:$(SBINDIR):' udev/60-vblkfs.rules >$(DESTDIR)$(UDEVDIR)/60-vblkfs.rules
+	sed 's:@SBINDIR@:$(SBINDIR):' cmd/60-vblkfs.rules >$(DESTDIR)$(UDEVDIR)/60-vblkfs.rules
 uninstall:
 	rm -f $(INSTALLED)
 
