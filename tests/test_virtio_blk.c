@@ -24,27 +24,30 @@ struct io {                 /* a request of a test */
 	int err;
 };
 
-/* The last line that the driver logged. */
+/* What the driver logged, a line each. */
 static struct {
 	pthread_mutex_t lock;
-	char text[512];
-} last_log = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	char text[1 << 20];
+	size_t bytes;
+} driver_log = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void take_log(int priority, const char *line)
 {
 	(void)priority;
-	pthread_mutex_lock(&last_log.lock);
-	(void)snprintf(last_log.text, sizeof(last_log.text), "%s", line);
-	pthread_mutex_unlock(&last_log.lock);
+	pthread_mutex_lock(&driver_log.lock);
+	driver_log.bytes += (size_t)snprintf(driver_log.text + driver_log.bytes,
+		sizeof(driver_log.text) - driver_log.bytes, "%s\n", line);
+	ck_assert_uint_lt(driver_log.bytes, sizeof(driver_log.text));
+	pthread_mutex_unlock(&driver_log.lock);
 }
 
 static bool log_says(const char *words)
 {
 	bool found;
 
-	pthread_mutex_lock(&last_log.lock);
-	found = strstr(last_log.text, words) != NULL;
-	pthread_mutex_unlock(&last_log.lock);
+	pthread_mutex_lock(&driver_log.lock);
+	found = strstr(driver_log.text, words) != NULL;
+	pthread_mutex_unlock(&driver_log.lock);
 	return found;
 }
 
@@ -1627,7 +1630,7 @@ START_TEST(reset_sets_the_vectors_again) /* PC19: those that the device still ta
 	disk_works();
 	model_config(r.m)->vectors_taken = 1;
 	ck_assert_int_eq(vblk_reset_disk(r.dev), -EPROTO);
-	ck_assert_ptr_nonnull(strstr(last_log.text, "vectors"));
+	ck_assert_ptr_nonnull(strstr(driver_log.text, "vectors"));
 }
 END_TEST
 
@@ -1640,7 +1643,7 @@ static void *reset_again_and_again(void *arg)
 	while (!atomic_load(&workers_end)) {
 		if (*n % 2 == 0)
 			ck_assert_msg(
-				vblk_reset_disk(r.dev) == 0, "reset %u: %s", *n, last_log.text);
+				vblk_reset_disk(r.dev) == 0, "reset %u: %s", *n, driver_log.text);
 		else
 			ck_assert_int_eq(vblk_set_cache(r.dev, *n % 4 == 1), 0);
 		(*n)++;
@@ -1881,7 +1884,7 @@ START_TEST(stall_is_reported_with_its_cause)
 		model_fail_nth(r.m, 1);
 	for (int turns = 0; !log_says("3 requests on queue 0") && turns < 100; turns++)
 		ck_assert_int_eq(blk_wait(r.q, 100), 0);
-	ck_assert_msg(log_says(causes[_i]), "%s", last_log.text);
+	ck_assert_msg(log_says(causes[_i]), "%s", driver_log.text);
 	(void)model_complete_all(r.m);
 	all_end_with(io, 3, 0);
 	blk_dma_free(r.dev, buf, 3 * 512);
@@ -1897,7 +1900,7 @@ START_TEST(stopped_device_is_reset_and_goes_on) /* VIRTIO.md trap 11 */
 	stop_holding();
 	lose_driver_ok(r.m);
 	all_end_with(io, 3, 0);
-	ck_assert_msg(log_says("bus mastering off"), "%s", last_log.text);
+	ck_assert_msg(log_says("bus mastering off"), "%s", driver_log.text);
 	ck_assert(model_is_bus_master(r.m));
 	blk_dma_free(r.dev, buf, 3 * 512);
 }
@@ -1931,7 +1934,7 @@ START_TEST(suspend_of_the_machine_loses_nothing)
 	stop_holding();
 	model_suspend(r.m, _i & 1);
 	all_end_with(io, 40, 0);
-	ck_assert_msg(log_says("the machine was suspended"), "%s", last_log.text);
+	ck_assert_msg(log_says("the machine was suspended"), "%s", driver_log.text);
 	ck_assert_uint_eq(info().nr_resets, 1);
 	ck_assert(model_is_bus_master(r.m));
 	ck_assert_mem_eq(model_disk(r.m) + 8 * 512, want, 40 * 512);
@@ -1961,7 +1964,7 @@ START_TEST(suspend_that_is_counted_late_is_known_all_the_same)
 	model_config(r.m)->nr_suspends = 0;
 	model_config(r.m)->on_sleep = count_late;
 	all_end_with(io, 3, 0);
-	ck_assert_msg(log_says("the machine was suspended"), "%s", last_log.text);
+	ck_assert_msg(log_says("the machine was suspended"), "%s", driver_log.text);
 	forgive_kicks();
 	blk_dma_free(r.dev, buf, 3 * 512);
 }
@@ -2001,7 +2004,7 @@ START_TEST(device_that_was_reset_by_others_goes_on_and_fails_a_flush)
 	model_suspend(r.m, true);
 	model_config(r.m)->nr_suspends = 0;
 	all_end_with(io, 3, 0);
-	ck_assert_msg(log_says("may be lost"), "%s", last_log.text);
+	ck_assert_msg(log_says("may be lost"), "%s", driver_log.text);
 	ck_assert_int_eq(flush(), -EIO);
 	ck_assert_int_eq(flush(), 0);
 	forgive_kicks();
@@ -2019,7 +2022,7 @@ START_TEST(function_that_is_gone_and_reads_as_zero_is_gone)
 	model_suspend(r.m, true);
 	memset(model_config_space(r.m), 0xff, 2);
 	all_end_with(io, 3, -ENODEV);
-	ck_assert_msg(log_says("the device is gone"), "%s", last_log.text);
+	ck_assert_msg(log_says("the device is gone"), "%s", driver_log.text);
 	forgive_kicks();
 	blk_dma_free(r.dev, buf, 3 * 512);
 }
