@@ -2,7 +2,6 @@
  * of the hooks. */
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -328,8 +327,8 @@ static void sleep_us(struct hw *hw, uint32_t us)
 	m_unlock(m);
 	if (m->cfg.on_sleep != NULL)
 		m->cfg.on_sleep(m, us, m->cfg.arg);
-	if (m->cfg.when == MODEL_THREAD)
-		sched_yield();
+	if (m->cfg.when == MODEL_THREAD) /* it needs time, too */
+		(void)usleep(us);
 }
 
 static uint64_t nr_suspends(struct hw *hw)
