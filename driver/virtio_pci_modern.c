@@ -94,7 +94,6 @@ static uint32_t vpci_generation(struct virtio_device *vdev)
 	return vpci_read8(to_vpci(vdev), &to_vpci(vdev)->at.common, COMMON(config_generation));
 }
 
-/* 4.1.5.2: the queue; with NOTIFICATION_DATA its position, too, in a word of 32 bits. */
 static uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned bytes)
 {
 	return vpci_get_field(to_vpci(vdev), &to_vpci(vdev)->at.device, off, bytes);
@@ -105,6 +104,7 @@ static void vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, u
 	vpci_set_field(to_vpci(vdev), &to_vpci(vdev)->at.device, off, bytes, val);
 }
 
+/* 4.1.5.2: the queue; with NOTIFICATION_DATA its position, too, in a word of 32 bits. */
 static void vpci_notify(struct virtqueue *vq)
 {
 	struct virtio_pci *vpci = to_vpci(vq->vdev);
