@@ -65,9 +65,10 @@ static void hand_on(int sig, siginfo_t *info, void *context)
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
+	uintptr_t page = (uintptr_t)info->si_addr & ~(uintptr_t)(BAR_GUARD_BYTES - 1);
 	int err = errno;
 
-	if (!replace((uintptr_t)info->si_addr & ~(uintptr_t)(BAR_GUARD_BYTES - 1)))
+	if (info->si_code <= 0 || page == 0 || !replace(page)) /* <= 0: kill(2), not an access */
 		hand_on(sig, info, context);
 	errno = err;
 }
@@ -80,9 +81,10 @@ static int make_ones(void)
 	if (fd < 0)
 		return -errno;
 	memset(ones, 0xff, sizeof(ones));
+	errno = EIO; /* should it write less */
 	if (write(fd, ones, sizeof(ones)) == (ssize_t)sizeof(ones))
 		return fd;
-	err = errno == 0 ? -EIO : -errno;
+	err = -errno;
 	close(fd);
 	return err;
 }
@@ -101,8 +103,10 @@ static int install(void)
 	guard.ones_fd = fd;
 	(void)sigemptyset(&action.sa_mask);
 	if (sigaction(SIGBUS, &action, &guard.before) < 0) {
+		int err = -errno;
+
 		close(fd);
-		return -errno;
+		return err;
 	}
 	guard.installed = true;
 	return 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "bar_guard.h"
 
@@ -176,6 +177,20 @@ START_TEST(handler_that_was_there_before_still_gets_its_own)
 }
 END_TEST
 
+START_TEST(signal_that_is_sent_is_no_access)
+{
+	const struct sigaction action = {.sa_handler = by_file_again};
+	siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
+
+	ck_assert_int_eq(sigaction(SIGBUS, &action, NULL), 0);
+	ck_assert_int_eq(bar_guard_add(page(0)), 0);
+	info.si_addr = page(0); /* where it has the sender's pid and uid, in fact */
+	ck_assert_int_eq(syscall(SYS_rt_sigqueueinfo, getpid(), SIGBUS, &info), 0);
+	ck_assert_int_eq(nr_handled, 1);
+	bar_guard_remove(page(0));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("bar_guard");
@@ -191,6 +206,7 @@ int main(void)
 	tcase_add_test(tc, threads_see_the_old_or_ones_and_nothing_else);
 	tcase_add_loop_test_raise_signal(tc, other_pages_still_raise_the_signal, SIGBUS, 1, 3);
 	tcase_add_test(tc, handler_that_was_there_before_still_gets_its_own);
+	tcase_add_test(tc, signal_that_is_sent_is_no_access);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
