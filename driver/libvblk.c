@@ -136,7 +136,7 @@ static int read_opts(const struct vblk_opts *from, struct vblk_opts *opts)
 		if (byte[i] != 0)
 			return -E2BIG;
 	memcpy(opts, from, from->size < sizeof(*opts) ? from->size : sizeof(*opts));
-	return opts->reserved == 0 ? 0 : -E2BIG;
+	return opts->reserved == 0 && opts->reserved2 == 0 ? 0 : -E2BIG;
 }
 
 static int open_disk(struct vblk_disk *disk, const char *source, const struct vblk_opts *opts,
@@ -176,8 +176,9 @@ int vblk_disk_open(const char *source, const struct vblk_opts *opts, struct vblk
 		err_bytes = sizeof(nowhere);
 	}
 	if (res < 0) {
-		(void)snprintf(
-			err, err_bytes, "%s: options that this libvblk does not know", source);
+		(void)snprintf(err, err_bytes, "%s: %s", source,
+			res == -EINVAL ? "the options' size is not set"
+				       : "options that this libvblk does not know");
 		return res;
 	}
 	log_to(pass_on);

@@ -10,7 +10,7 @@
  * which is the last call. The library has threads of its own, which take no signals.
  *
  * After fork(2) the disk stays the parent's. In the child every call on it fails with -EPERM or does
- * nothing, its end included.
+ * nothing, its end included; only what it is can still be asked.
  *
  * A struct that begins with `size' may grow at its end in later versions: set size to its sizeof,
  * and the rest of what you pass to zeros. What an older library does not know reads as 0. */
@@ -59,6 +59,7 @@ struct vblk_opts {
 	uint32_t max_rings; /* 0: as many as the disk has */
 	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
 	uint32_t timeout_s; /* a request that takes longer has the device reset; 0: none */
+	uint32_t reserved2;
 	/* The disk has another size now (an image's is not watched). Called in any thread, even
 	 * before vblk_disk_open() returns: of the library it may call vblk_queue_wake(). */
 	void (*resized)(void *arg, uint64_t bytes);
