@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -65,22 +66,25 @@ static int line_names(const char *line, const struct pci_disk *d)
 	return -EINVAL;
 }
 
+/* A line that makes no sense does not hide those below it. */
 static int look_up(FILE *f, const struct pci_disk *d, char *err, size_t err_bytes)
 {
-	char buf[256], *line;
-	int nr = 0, found = 0;
+	char *buf = NULL, *line;
+	size_t bytes = 0;
+	int bad = 0, found = 0;
 
-	while (found == 0 && fgets(buf, sizeof(buf), f) != NULL) {
-		nr++;
+	for (int nr = 1; found <= 0 && getline(&buf, &bytes, f) > 0; nr++) {
 		line = strip(buf);
-		if (*line != '\0')
-			found = line_names(line, d);
+		found = *line != '\0' ? line_names(line, d) : 0;
+		if (found < 0 && bad == 0)
+			bad = nr;
 	}
-	if (found < 0)
-		snprintf(err, err_bytes,
-			BIND_CONF ":%d: neither a PCI address (like 0000:00:05.0) nor serial=ID",
-			nr);
-	return found;
+	free(buf);
+	if (found > 0 || bad == 0)
+		return found > 0;
+	snprintf(err, err_bytes,
+		BIND_CONF ":%d: neither a PCI address (like 0000:00:05.0) nor serial=ID", bad);
+	return -EINVAL;
 }
 
 int bind_list_has(const struct pci_disk *d, char *err, size_t err_bytes)

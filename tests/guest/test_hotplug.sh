@@ -82,7 +82,7 @@ test_a_list_that_makes_no_sense_is_said() {
 test_a_disk_that_is_plugged_in_is_bound_and_one_pulled_out_under_load_fails_fast() {
 	local pid
 	start_udev
-	echo serial=hot >/etc/vblkfs/bind.conf
+	printf '# %0300d\nnonsense\nserial=hot\n' 1 >/etc/vblkfs/bind.conf
 	make_hot_disk
 	plug
 	wait_for_driver $HOT uio_pci_generic
