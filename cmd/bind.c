@@ -23,6 +23,7 @@
 #include "bind_list.h"
 #include "dma.h"
 #include "holders.h"
+#include "hw_open.h"
 #include "signature.h"
 #include "sysfs.h"
 #include "vfio_group.h"
@@ -356,14 +357,11 @@ static void await_kernel_disk(struct pci_disk *d)
 	}
 }
 
+/* Nobody has it open, and nobody can. */
 static int unbind_locked(struct pci_disk *d, const struct message *m)
 {
-	char users[256];
-	int err;
+	int err = sysfs_write(d->address, DRIVERS "/%s/unbind", d->driver);
 
-	if (holders_of_disk(d, users, sizeof(users)) > 0)
-		return fail(m, -EBUSY, "%s is in use: %s; unmount it first", d->address, users);
-	err = sysfs_write(d->address, DRIVERS "/%s/unbind", d->driver);
 	if (err < 0)
 		return fail(m, err, "%s: %s did not let go of it: %s", d->address, d->driver,
 			strerror(-err));
@@ -377,6 +375,22 @@ static int unbind_locked(struct pci_disk *d, const struct message *m)
 	if (d->block[0] != '\0')
 		dma_remove_file(d->address);
 	return 0;
+}
+
+static int unbind_unused(struct pci_disk *d, const struct message *m)
+{
+	const struct hw_reason why = {.address = d->address, .text = m->text, .bytes = m->bytes};
+	char users[256];
+	int lock_fd, err;
+
+	if (holders_of_disk(d, users, sizeof(users)) > 0)
+		return fail(m, -EBUSY, "%s is in use: %s; unmount it first", d->address, users);
+	err = hw_lock(&why, &lock_fd);
+	if (err < 0)
+		return err;
+	err = unbind_locked(d, m);
+	close(lock_fd);
+	return err;
 }
 
 int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes)
@@ -394,7 +408,7 @@ int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes)
 	if (code == 0 && !pci_disk_is_ours(d))
 		*already = true;
 	else if (code == 0)
-		code = unbind_locked(d, &m);
+		code = unbind_unused(d, &m);
 	close(lock);
 	return code;
 }

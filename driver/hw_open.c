@@ -95,7 +95,7 @@ static int fail_busy(const struct hw_reason *why, int lock_fd)
 }
 
 /* The lock dies with the process; the file stays, for whoever waits on it must see the same one. */
-static int take_lock(const struct hw_reason *why, int *lock_fd)
+int hw_lock(const struct hw_reason *why, int *lock_fd)
 {
 	char path[64], pid[16];
 	int n, fd, err;
@@ -150,12 +150,12 @@ int hw_open(const char *address, struct hw **out, char *err_text, size_t err_byt
 	int lock_fd = -1, err = check_ids(&why);
 
 	if (err == 0)
-		err = find_opener(&why, &open_it);
-	if (err == 0)
-		err = take_lock(&why, &lock_fd);
+		err = hw_lock(&why, &lock_fd);
 	if (err < 0)
 		return err;
-	err = open_it(&why, lock_fd, out);
+	err = find_opener(&why, &open_it); /* with the lock, so that it is not unbound meanwhile */
+	if (err == 0)
+		err = open_it(&why, lock_fd, out);
 	if (err < 0)
 		close(lock_fd);
 	return err;

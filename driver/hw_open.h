@@ -19,6 +19,9 @@ int hw_fail(const struct hw_reason *why, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int hw_fail_errno(const struct hw_reason *why, int err, const char *what);
 
+/* The exclusive lock of a function, until *LOCK_FD is closed: nobody opens it meanwhile. -EBUSY. */
+int hw_lock(const struct hw_reason *why, int *lock_fd);
+
 /* LOCK_FD is the hardware's, for its close(), on success only. */
 int hw_uio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
 int hw_vfio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
