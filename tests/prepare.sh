@@ -25,9 +25,9 @@ packages_for() { # PURPOSE
 		packages_for guest
 		echo fio fuse2fs
 		;;
-	unit) # QEMU: its device, without a guest
+	unit) # QEMU: its device, without a guest; clang: the fuzzers
 		library_packages CHECK_LIB
-		echo qemu-system-x86
+		echo qemu-system-x86 clang libclang-rt-dev
 		;;
 	mount) # the FUSE tests, which build the project, too
 		packages_for build
