@@ -458,7 +458,8 @@ static int go_on(struct vhost_user *vu)
 {
 	int err = vhc_set_features(&vu->conn, vu->vdev.features);
 
-	if (!vu->vdev.rings_kept || !vhc_has_inflight(&vu->conn))
+	if (!vu->vdev.rings_kept || !vhc_has_inflight(&vu->conn) ||
+		!(vu->status & VIRTIO_CONFIG_S_DRIVER_OK)) /* reset since: nothing is to be done */
 		begin_anew(vu);
 	if (err == 0)
 		err = write_config(vu);

@@ -672,6 +672,29 @@ START_TEST(used_id_that_is_not_in_flight_is_a_broken_protocol) /* VIRTIO.md trap
 }
 END_TEST
 
+/* What the driver gave up is its owner's again, and is not for a back-end to finish. */
+START_TEST(broken_disk_gives_nothing_to_the_next_backend) /* VU16 */
+{
+	unsigned before;
+
+	opts.max_rings = 1;
+	open_disk();
+	vmock_config(mock)->hold = true;
+	submit(3, BLK_WRITE);
+	wait_held(3);
+	vmock_push_used(mock, 0, 777);
+	all_end_with(3, -EPROTO);
+	vmock_kill(mock);
+	vmock_config(mock)->hold = false;
+	before = vmock_count(mock, VUP_SET_VRING_ENABLE);
+	vmock_return(mock);
+	for (int i = 0; vmock_count(mock, VUP_SET_VRING_ENABLE) == before && i < 3000; i++)
+		(void)usleep(1000);
+	ck_assert_int_eq(blk_wait(q, 100), 0);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), 0);
+}
+END_TEST
+
 static void add_beginning(TCase *tc)
 {
 	tcase_add_test(tc, requests_come_in_the_order_that_works);
@@ -713,6 +736,7 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, backend_that_does_not_return_is_given_up);
 	tcase_add_loop_test(tc, disk_without_a_backend_is_closed_at_once, 0, 3);
 	tcase_add_test(tc, used_id_that_is_not_in_flight_is_a_broken_protocol);
+	tcase_add_test(tc, broken_disk_gives_nothing_to_the_next_backend);
 }
 
 int main(void)
