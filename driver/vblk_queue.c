@@ -342,6 +342,7 @@ void vblk_ring_take_back(struct vblk_ring *ring)
 {
 	owner_lock(&ring->lock);
 	take_back_all(ring);
+	vq_reset(ring->vq); /* what it has used since the last look is taken back, too */
 	owner_unlock(&ring->lock);
 }
 
