@@ -51,6 +51,14 @@ static bool log_says(const char *words)
 	return found;
 }
 
+/* Once it is true: what another thread is about to say. */
+static void wait_until_log_says(const char *words)
+{
+	for (int i = 0; i < 20000 && !log_says(words); i++)
+		(void)usleep(100);
+	ck_assert_msg(log_says(words), "no '%s' in: %s", words, driver_log.text);
+}
+
 static void setup(void)
 {
 	log_to(take_log);
@@ -1595,7 +1603,7 @@ START_TEST(device_that_asks_for_resets_without_end_is_given_up)
 		err = reads(0, 1, buf);
 	}
 	ck_assert_int_eq(err, -EIO);
-	ck_assert(log_says("time and again"));
+	wait_until_log_says("time and again");
 	ck_assert_uint_eq(info().nr_resets, VBLK_RESETS_MAX);
 	blk_dma_free(r.dev, buf, 512);
 }
@@ -1715,10 +1723,10 @@ START_TEST(shrinking_below_what_is_used_is_said_loudly)
 	blk_claim(r.dev, 10000);
 	model_set_capacity(r.m, 12000, true);
 	wait_for_capacity(12000);
-	ck_assert(log_says("capacity changes from 16384 to 12000"));
+	wait_until_log_says("capacity changes from 16384 to 12000");
 	model_set_capacity(r.m, 8000, true);
 	wait_for_capacity(8000);
-	ck_assert(log_says("shrinks from 12000 to 8000 sectors, and 10000 are in use"));
+	wait_until_log_says("shrinks from 12000 to 8000 sectors, and 10000 are in use");
 	ck_assert_int_eq(writes(9000, 1, buf), -EINVAL);
 	ck_assert_int_eq(writes(100, 1, buf), 0);
 	model_set_capacity(r.m, 20000, true);
@@ -2291,9 +2299,7 @@ START_TEST(removal_while_the_configuration_is_read_changes_nothing)
 	open_disk();
 	model_config(r.m)->on_config_read = remove_at_capacity;
 	model_set_capacity(r.m, 1000, true);
-	for (int i = 0; i < 20000 && !log_says("gone"); i++)
-		(void)usleep(100);
-	ck_assert(log_says("gone"));
+	wait_until_log_says("gone");
 	ck_assert_uint_eq(info().nr_sectors, 16384);
 	for (int i = 0; i < 20000 && blk_do(r.q, BLK_FLUSH, 0, 0, NULL) == 0; i++)
 		(void)usleep(100); /* it is said, then done */
