@@ -182,6 +182,10 @@ static void add_result(struct json_object *out, int err)
 {
 	if (err == -EOPNOTSUPP)
 		add_string(out, "error", "this disk has no such thing");
+	else if (err == -EAGAIN)
+		add_string(out, "error", "the back-end is gone; try again when the next is there");
+	else if (err == -ETIMEDOUT)
+		add_string(out, "error", "the device does not finish what it has");
 	else if (err < 0)
 		add_string(out, "error", strerror(-err));
 	else

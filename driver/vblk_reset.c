@@ -138,14 +138,35 @@ static int reset_device(struct vblk *vblk, enum vblk_reset_cause cause)
 	return err < 0 ? err : vblk_go_on(vblk, cause);
 }
 
+/* If the device goes away meanwhile, and comes back, it has been reset all the more, and it is told
+ * then what waits here (see vblk_restore()). */
+static int renew(struct vblk *vblk, const char *why)
+{
+	int err = virtio_device_health(vblk->vdev);
+
+	if (err < 0)
+		return err;
+	log_line(LOG_NOTICE, "%s: %s: it is reset", vblk->info.name, why);
+	err = vblk_quiesce(vblk);
+	if (err == 0 && vblk->vdev->config->renew_vqs(vblk->vdev) < 0)
+		err = -EAGAIN;
+	if (err == 0)
+		atomic_fetch_add(&vblk->nr_resets, 1);
+	vblk_rings_thaw(vblk);
+	return err;
+}
+
 int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 {
+	const struct virtio_config_ops *config = vblk->vdev->config;
 	bool planned = cause == VBLK_REQUESTED;
 	int err = atomic_load(&vblk->dead);
 
 	if (err != 0)
 		return err;
-	if (vblk->vdev->config->restart_vqs == NULL)
+	if (planned && config->renew_vqs != NULL)
+		return renew(vblk, why);
+	if (config->restart_vqs == NULL)
 		return planned ? -EOPNOTSUPP : give_up(vblk, -EIO, why, "and it can't be reset");
 	if (cause == VBLK_BROKEN && too_often(vblk))
 		return give_up(vblk, -EIO, why, "time and again");
@@ -157,8 +178,7 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 		cause = VBLK_SUSPENDED;
 	else if (err < 0) /* then it is a reset as any other */
 		log_line(LOG_WARNING, "%s: before the reset: %s", vblk->info.name,
-			err == -ETIMEDOUT ? vblk->vdev->config->silence(vblk->vdev)
-					  : strerror(-err));
+			err == -ETIMEDOUT ? config->silence(vblk->vdev) : strerror(-err));
 	err = reset_device(vblk, cause);
 	if (err < 0)
 		return give_up(vblk, err, why,

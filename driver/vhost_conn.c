@@ -33,13 +33,19 @@ static int fail(struct vhost_conn *c, int err, const char *format, ...)
 	return err;
 }
 
+void vhc_shut(struct vhost_conn *c)
+{
+	if (c->ch.fd >= 0)
+		(void)shutdown(c->ch.fd, SHUT_RDWR);
+}
+
 /* What went wrong at REQUEST, in words. */
 static int check(struct vhost_conn *c, int err, const char *request)
 {
 	if (err >= 0)
 		return err;
-	if (err != -EREMOTEIO && c->ch.fd >= 0)
-		(void)shutdown(c->ch.fd, SHUT_RDWR); /* whoever watches it is to notice */
+	if (err != -EREMOTEIO)
+		vhc_shut(c);
 	switch (err) {
 	case -ENODEV:
 		return fail(c, err, "the back-end closed the connection at %s", request);

@@ -30,6 +30,7 @@ struct vhost_vring {
 /* Up to what the device offers. */
 int vhc_open(struct vhost_conn *c, const char *path);
 void vhc_close(struct vhost_conn *c); /* also one that is not open */
+void vhc_shut(struct vhost_conn *c);  /* it ends, and whoever watches it notices */
 
 /* The bits of virtio, without vhost-user's own. */
 int vhc_set_features(struct vhost_conn *c, uint64_t features);

@@ -207,16 +207,23 @@ static void vu_set_status(struct virtio_device *vdev, uint8_t status)
 	pthread_mutex_unlock(&vu->lock);
 }
 
+/* Caller holds the lock. */
+static int stop_vrings(struct vhost_user *vu)
+{
+	int err = atomic_load(&vu->connected) ? 0 : -ENODEV;
+
+	for (unsigned i = 0; i < vu->nr_vrings && err == 0; i++)
+		err = vhc_stop_vring(&vu->conn, (uint16_t)i);
+	return err;
+}
+
 static int vu_reset(struct virtio_device *vdev)
 {
 	struct vhost_user *vu = to_vu(vdev);
-	int err = 0;
+	int err;
 
 	pthread_mutex_lock(&vu->lock);
-	if (!atomic_load(&vu->connected))
-		err = -ENODEV;
-	for (unsigned i = 0; i < vu->nr_vrings && err == 0; i++)
-		err = vhc_stop_vring(&vu->conn, (uint16_t)i);
+	err = stop_vrings(vu);
 	vu->status = 0;
 	pthread_mutex_unlock(&vu->lock);
 	return err == 0 || err == -ENODEV ? err : -ETIMEDOUT;
@@ -267,15 +274,23 @@ static int write_config(struct vhost_user *vu)
 	return w->bytes == 0 ? 0 : vhc_write_config(&vu->conn, w->off, &w->le, w->bytes);
 }
 
-static void vu_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
+/* The next back-end is told what this one has taken, and no more. */
+static int vu_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
 {
 	struct vhost_user *vu = to_vu(vdev);
+	struct config_write before;
+	int err;
 
 	pthread_mutex_lock(&vu->lock);
+	before = vu->written;
 	vu->written = (struct config_write){.off = off, .bytes = bytes, .le = htole64(val)};
-	if (write_config(vu) == 0)
-		(void)vhc_read_config(&vu->conn);
+	err = write_config(vu);
+	if (err == 0)
+		err = vhc_read_config(&vu->conn);
+	if (err < 0)
+		vu->written = before;
 	pthread_mutex_unlock(&vu->lock);
+	return err;
 }
 
 static void vu_notify(struct virtqueue *vq)
@@ -357,14 +372,11 @@ static int give_inflight(struct vhost_user *vu)
 	return err < 0 ? err : vhc_set_inflight(&vu->conn, &vu->inflight);
 }
 
-/* Memory and rings to a back-end that knows neither. Caller holds the lock. */
+/* To a back-end that knows the memory. Caller holds the lock. */
 static int give_rings(struct vhost_user *vu)
 {
-	int err = vhc_set_memory(&vu->conn, vu->region, vu->nr_regions, dma_file(vu->dma));
+	int err = give_inflight(vu);
 
-	vu->told_memory = true;
-	if (err == 0)
-		err = give_inflight(vu);
 	for (unsigned i = 0; i < vu->nr_vrings && err == 0; i++) {
 		const struct vring *ring = &vu->vring[i];
 		struct vhost_vring msg = {.index = (uint16_t)i,
@@ -382,6 +394,15 @@ static int give_rings(struct vhost_user *vu)
 		err = vhc_set_vring(&vu->conn, &msg);
 	}
 	return err;
+}
+
+/* Memory and rings to a back-end that knows neither. Caller holds the lock. */
+static int give_all(struct vhost_user *vu)
+{
+	int err = vhc_set_memory(&vu->conn, vu->region, vu->nr_regions, dma_file(vu->dma));
+
+	vu->told_memory = true;
+	return err < 0 ? err : give_rings(vu);
 }
 
 /* --- the thread --- */
@@ -421,6 +442,7 @@ static bool serve_backend(struct vhost_user *vu)
 
 static void disconnect(struct vhost_user *vu)
 {
+	atomic_store(&vu->vdev.away, true);
 	pthread_mutex_lock(&vu->lock);
 	atomic_store(&vu->connected, false);
 	vhc_close(&vu->conn);
@@ -464,7 +486,7 @@ static int go_on(struct vhost_user *vu)
 	if (err == 0)
 		err = write_config(vu);
 	if (err == 0)
-		err = give_rings(vu);
+		err = give_all(vu);
 	if (err == 0)
 		err = enable_vrings(vu);
 	for (unsigned i = 0; i < vu->nr_vrings && err == 0 && vu->vdev.rings_kept; i++)
@@ -658,7 +680,7 @@ static int vu_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_siz
 		err = make_vring(vu, i, max_size, &info[i]);
 	if (err == 0) {
 		pthread_mutex_lock(&vu->lock);
-		err = give_rings(vu);
+		err = give_all(vu);
 		pthread_mutex_unlock(&vu->lock);
 	}
 	if (err < 0)
@@ -674,6 +696,27 @@ static int vu_find_vqs(struct virtio_device *vdev, unsigned nr, uint32_t max_siz
 	for (unsigned i = 0; i < nr; i++)
 		out[i] = vu->vring[i].vq;
 	return 0;
+}
+
+/* As QEMU does when its guest resets the device. With requests it would not do: a back-end may end
+ * those that it has later, in the new rings (qemu-storage-daemon 7.2 does). */
+static int vu_renew_vqs(struct virtio_device *vdev)
+{
+	struct vhost_user *vu = to_vu(vdev);
+	int err;
+
+	pthread_mutex_lock(&vu->lock);
+	err = stop_vrings(vu);
+	if (err == 0) {
+		begin_anew(vu);
+		err = give_rings(vu);
+	}
+	if (err == 0)
+		err = enable_vrings(vu);
+	if (err < 0)
+		vhc_shut(&vu->conn);
+	pthread_mutex_unlock(&vu->lock);
+	return err;
 }
 
 static void destroy(struct vhost_user *vu)
@@ -703,6 +746,7 @@ static const struct virtio_config_ops vu_config_ops = {
 	.find_vqs = vu_find_vqs,
 	.del_vqs = vu_del_vqs,
 	.notify = vu_notify,
+	.renew_vqs = vu_renew_vqs,
 	.silence = vu_silence,
 	.close = vu_close,
 };

@@ -238,6 +238,7 @@ const char *vblk_what_is_wrong(int err)
 {
 	switch (err) {
 	case -ENODEV:
+	case -EAGAIN:
 		return "the device is gone";
 	case -ECONNRESET:
 		return "the device was stopped (did another program open it, and turn bus "
@@ -310,7 +311,7 @@ static void vblk_config_changed(struct virtio_device *vdev)
 		(void)vblk_reset(vblk, VBLK_SUSPENDED, "the machine was suspended");
 	else if (err == -EIO || err == -ECONNRESET)
 		(void)vblk_reset(vblk, VBLK_BROKEN, vblk_what_is_wrong(err));
-	else
+	else if (err != -EAGAIN)
 		vblk_break(vblk, err,
 			err == -EPROTO ? "the device's new configuration makes no sense"
 				       : vblk_what_is_wrong(err));
@@ -352,7 +353,8 @@ static int write_cache_mode(struct vblk *vblk, bool writeback)
 {
 	struct virtio_device *vdev = vblk->vdev;
 
-	vdev->config->set(vdev, CONFIG(writeback), 1, writeback);
+	if (vdev->config->set(vdev, CONFIG(writeback), 1, writeback) < 0)
+		return -EIO;
 	return vdev->config->get(vdev, CONFIG(writeback), 1) == writeback ? 0 : -EIO;
 }
 
@@ -473,8 +475,11 @@ static int no_answer(struct vblk *vblk, int err)
 	if (err == -ETIMEDOUT)
 		return virtio_fail(vblk->vdev, err, "the device does not answer: %s",
 			vblk->vdev->config->silence(vblk->vdev));
-	return virtio_fail(
-		vblk->vdev, err == -ECONNRESET ? -EIO : err, "%s", vblk_what_is_wrong(err));
+	return virtio_fail(vblk->vdev,
+		err == -ECONNRESET ? -EIO
+		: err == -EAGAIN   ? -ENODEV
+				   : err,
+		"%s", vblk_what_is_wrong(err));
 }
 
 static int read_lifetime(struct vblk *vblk)
@@ -543,7 +548,9 @@ static int set_cache_mode(
 						      "CONFIG_WCE)");
 	if (mode == c->writeback && !vdev->cache_mode_unset)
 		return 0;
-	vdev->config->set(vdev, CONFIG(writeback), 1, mode);
+	err = vdev->config->set(vdev, CONFIG(writeback), 1, mode);
+	if (err < 0)
+		return virtio_fail(vdev, -EPROTO, "its write cache can't be switched");
 	err = read_config(vdev, c);
 	if (err == 0)
 		err = check_config(vdev, c); /* it is another one now */
@@ -791,14 +798,13 @@ int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size)
 /* 5.2.6.1: with 0 nothing that was written before is committed, so it is flushed first. */
 static int change_cache(struct vblk *vblk, bool writeback)
 {
-	int err = atomic_load(&vblk->dead);
+	int err = vblk_quiesce(vblk);
 
-	if (err == 0)
-		err = vblk_quiesce(vblk);
 	if (err == 0)
 		err = write_cache_mode(vblk, writeback);
 	if (err == 0)
 		atomic_store(&vblk->volatile_cache, writeback);
+	vblk_rings_thaw(vblk);
 	return err;
 }
 
@@ -807,13 +813,14 @@ int vblk_set_cache(struct blockdev *dev, bool writeback)
 	struct vblk *vblk = (struct vblk *)dev;
 	int err;
 
-	/* A transport that survives its other end has its own idea of when the rings are frozen. */
-	if (dev->ops != &vblk_ops || vblk->vdev->config->restart_vqs == NULL ||
-		!virtio_has_feature(vblk->vdev, VIRTIO_BLK_F_CONFIG_WCE))
+	if (dev->ops != &vblk_ops || !virtio_has_feature(vblk->vdev, VIRTIO_BLK_F_CONFIG_WCE))
 		return -EOPNOTSUPP;
 	virtio_config_lock(vblk->vdev);
-	err = change_cache(vblk, writeback);
-	vblk_rings_thaw(vblk);
+	err = atomic_load(&vblk->dead);
+	if (err == 0 && atomic_load(&vblk->vdev->away))
+		err = -EAGAIN; /* its rings are frozen, and not ours to thaw */
+	if (err == 0)
+		err = change_cache(vblk, writeback);
 	virtio_config_unlock(vblk->vdev);
 	return err;
 }

@@ -56,14 +56,14 @@ const char *vblk_transport(const struct blockdev *dev);           /* NULL: no vi
 const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not known */
 
 /* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP: it
- * can't be. */
+ * can't be; -EAGAIN: it is away; -ETIMEDOUT: it does not finish, and can't be reset before. */
 int vblk_reset_disk(struct blockdev *dev);
 /* The same for queue INDEX alone; it has SIZE entries then, a power of two, or (0) as many as before.
  * -EINVAL: there is no such queue, or it can't have so many; -ETIMEDOUT: the device did not finish what
  * it has; -EOPNOTSUPP: it has no RING_RESET. */
 int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size);
 /* Let the device cache what is written, or not; what was written before is durable then.
- * -EOPNOTSUPP: it can't be set. */
+ * -EOPNOTSUPP: it can't be set; -EAGAIN: it is away. */
 int vblk_set_cache(struct blockdev *dev, bool writeback);
 
 /* Attributes of the device, see virtio_attribute(). -ENODEV: DEV is not a virtio disk. */

@@ -226,6 +226,7 @@ bool virtio_device_freeze(struct virtio_device *vdev)
 void virtio_device_restore(struct virtio_device *vdev)
 {
 	pthread_mutex_lock(&vdev->config_lock);
+	atomic_store(&vdev->away, false);
 	if (vdev->config_enabled && vdev->drv->restore != NULL)
 		vdev->drv->restore(vdev);
 	pthread_mutex_unlock(&vdev->config_lock);
@@ -269,6 +270,8 @@ int virtio_device_health(struct virtio_device *vdev)
 
 	if (err < 0)
 		return err;
+	if (atomic_load(&vdev->away))
+		return -EAGAIN;
 	status = vdev->config->get_status(vdev);
 	/* 0 is what an unmapped function reads as; or the machine was suspended, which resets it. */
 	if (status == 0 && vdev->config->is_there != NULL && vdev->config->is_there(vdev))

@@ -52,7 +52,7 @@ struct virtio_config_ops {
 	/* One field, of its natural width: 1, 2, 4 or 8 bytes, in host order. The caller keeps to
 	 * vdev->config_bytes. */
 	uint64_t (*get)(struct virtio_device *vdev, uint32_t off, unsigned bytes);
-	void (*set)(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
+	int (*set)(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val);
 	/* Make NR queues, none bigger than MAX_SIZE where the driver may choose, and start listening
 	 * for interrupts. All or none. */
 	int (*find_vqs)(struct virtio_device *vdev, unsigned nr, uint32_t max_size,
@@ -72,6 +72,9 @@ struct virtio_config_ops {
 	int (*wake_by)(struct virtqueue *vq, int fd);
 	/* After a reset and up to FEATURES_OK: the same queues again, empty. NULL: it can't. */
 	int (*restart_vqs)(struct virtio_device *vdev);
+	/* Instead of a reset, of a device that has no request and may go away: the same queues again,
+	 * empty, and all else as it was. After an error it goes away. May be NULL. */
+	int (*renew_vqs)(struct virtio_device *vdev);
 	/* May be NULL. How many there are. */
 	unsigned (*regions)(
 		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
@@ -136,6 +139,8 @@ struct virtio_device {
 	bool gave_up;
 	bool reset_failed; /* the device may still write to memory: free none */
 	atomic_int gone;   /* a negative errno once the device is known to be lost */
+	atomic_bool
+		away; /* the transport's, up to restore(): it lost its state, and may come back */
 };
 
 int virtio_register_driver(struct virtio_driver *drv); /* -EEXIST; it stays registered */
@@ -167,7 +172,7 @@ int virtio_device_restart(struct virtio_device *vdev);
 void virtio_config_lock(struct virtio_device *vdev);
 void virtio_config_unlock(struct virtio_device *vdev);
 /* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its
- * DRIVER_OK, or all of its state. One register read. */
+ * DRIVER_OK, or all of its state; -EAGAIN: it is away. One register read. */
 int virtio_device_health(struct virtio_device *vdev);
 /* Initialisation failed: FAILED, then reset, so that memory may be freed. Once; later calls do
  * nothing. */

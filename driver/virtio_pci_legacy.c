@@ -75,11 +75,12 @@ static uint64_t legacy_get(struct virtio_device *vdev, uint32_t off, unsigned by
 	return val;
 }
 
-static void legacy_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
+static int legacy_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
 {
 	struct vpci_region r = find_config(to_vpci(vdev));
 
 	vpci_set_field(to_vpci(vdev), &r, off, bytes, val);
+	return 0;
 }
 
 static void legacy_notify(struct virtqueue *vq)

@@ -99,9 +99,10 @@ static uint64_t vpci_get(struct virtio_device *vdev, uint32_t off, unsigned byte
 	return vpci_get_field(to_vpci(vdev), &to_vpci(vdev)->at.device, off, bytes);
 }
 
-static void vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
+static int vpci_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint64_t val)
 {
 	vpci_set_field(to_vpci(vdev), &to_vpci(vdev)->at.device, off, bytes, val);
+	return 0;
 }
 
 /* 4.1.5.2: the queue; with NOTIFICATION_DATA its position, too, in a word of 32 bits. */

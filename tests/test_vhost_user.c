@@ -2,14 +2,18 @@
  * are those of the vhost-user checklist. */
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include "disk.h"
+#include "log.h"
 #include "model/vmock.h"
 #include "vhost_proto.h"
 #include "vhost_user.h"
+#include "virtio_blk.h"
 
 #define BIT(n) (1ULL << (n))
 #define NR_IO  20
@@ -381,13 +385,18 @@ END_TEST
 
 /* Changes, death and return */
 
+static void capacity_becomes(uint64_t nr_sectors)
+{
+	ck_assert_int_eq(vmock_change_capacity(mock, nr_sectors), 0);
+	for (int i = 0; i < 20000 && info().nr_sectors != nr_sectors; i++)
+		(void)usleep(100);
+	ck_assert_uint_eq(info().nr_sectors, nr_sectors);
+}
+
 START_TEST(capacity_follows_the_backend) /* VU13, BO18 */
 {
 	open_disk();
-	ck_assert_int_eq(vmock_change_capacity(mock, 1000), 0);
-	for (int i = 0; i < 20000 && info().nr_sectors != 1000; i++)
-		(void)usleep(100);
-	ck_assert_uint_eq(info().nr_sectors, 1000);
+	capacity_becomes(1000);
 	ck_assert_int_eq(blk_do(q, BLK_READ, 1000, 8, buf), -EINVAL);
 }
 END_TEST
@@ -695,6 +704,186 @@ START_TEST(broken_disk_gives_nothing_to_the_next_backend) /* VU16 */
 }
 END_TEST
 
+/* What is asked for while it goes on */
+
+START_TEST(reset_by_request_loses_nothing) /* what was in flight is finished first, and once */
+{
+	static const unsigned without[] = {0, VUP_PROTO_INFLIGHT, VUP_PROTO_ACK};
+
+	if (_i > 0)
+		cfg.proto &= ~BIT(without[_i]);
+	open_disk();
+	fill(5);
+	submit(NR_IO, BLK_WRITE);
+	ck_assert_int_eq(vblk_reset_disk(dev), 0);
+	all_end_with(NR_IO, 0);
+	ck_assert_mem_eq(vmock_disk(mock), buf, NR_IO * 4096);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), NR_IO);
+	ck_assert_uint_eq(vmock_count(mock, VUP_GET_VRING_BASE), info().nr_rings);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert_int_eq(blk_do(q, BLK_FLUSH, 0, 0, NULL), 0);
+	disk_works();
+	come_back(); /* the next one has the new rings, and new notes of them */
+	submit(NR_IO, BLK_READ);
+	all_end_with(NR_IO, 0);
+}
+END_TEST
+
+static void *reset_and_switch(void *arg)
+{
+	for (int i = 0; i < 20; i++) {
+		ck_assert_int_eq(vblk_reset_disk(dev), 0);
+		ck_assert_int_eq(vblk_set_cache(dev, i % 2), 0);
+	}
+	atomic_store((atomic_bool *)arg, true);
+	return NULL;
+}
+
+START_TEST(resets_and_cache_modes_under_load_lose_nothing)
+{
+	atomic_bool enough = false;
+	pthread_t thread;
+
+	open_disk();
+	ck_assert_int_eq(pthread_create(&thread, NULL, reset_and_switch, &enough), 0);
+	while (!atomic_load(&enough))
+		disk_works();
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(info().nr_resets, 20);
+	disk_works();
+}
+END_TEST
+
+START_TEST(cache_mode_is_set_after_a_flush_and_told_to_the_next_backend) /* VU6, BO16 */
+{
+	open_disk();
+	ck_assert_int_eq(blk_do(q, BLK_WRITE, 0, 8, buf), 0);
+	ck_assert_int_eq(vblk_set_cache(dev, false), 0);
+	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_FLUSH), 1);
+	ck_assert_uint_eq(vmock_writeback(mock), 0);
+	ck_assert(!info().volatile_cache);
+	vmock_kill(mock);
+	vmock_config(mock)->writeback = 1;
+	vmock_return(mock);
+	ck_assert_int_eq(blk_do(q, BLK_WRITE, 0, 8, buf), 0);
+	ck_assert_uint_eq(vmock_config(mock)->writeback, 0);
+	ck_assert_int_eq(blk_do(q, BLK_FLUSH, 0, 0, NULL), 0); /* nothing is lost with it */
+	ck_assert_int_eq(vblk_set_cache(dev, true), 0);
+	ck_assert_uint_eq(vmock_config(mock)->writeback, 1);
+	ck_assert(info().volatile_cache);
+}
+END_TEST
+
+/* What its configuration says is no proof: it may say so of the wrong mode. */
+START_TEST(cache_mode_that_is_refused_is_not_believed)
+{
+	open_disk();
+	vmock_config(mock)->bad_request = VUP_SET_CONFIG;
+	vmock_config(mock)->how = BAD_REFUSED;
+	vmock_config(mock)->writeback = 0;
+	capacity_becomes(1000); /* it is read anew */
+	ck_assert_int_eq(vblk_set_cache(dev, false), -EIO);
+	ck_assert(info().volatile_cache);
+	vmock_config(mock)->how = BAD_NOTHING;
+	come_back();
+	submit(1, BLK_READ);
+	all_end_with(1, 0);
+	ck_assert_uint_eq(vmock_config(mock)->writeback, 1);
+}
+END_TEST
+
+static atomic_bool reset_has_begun;
+
+static void note_reset(int priority, const char *line)
+{
+	(void)priority;
+	if (strstr(line, "it is reset") != NULL)
+		atomic_store(&reset_has_begun, true);
+}
+
+static void *ask_for_reset(void *err)
+{
+	*(int *)err = vblk_reset_disk(dev);
+	return NULL;
+}
+
+START_TEST(backend_that_dies_before_a_reset_is_followed_by_the_next)
+{
+	pthread_t thread;
+	int err = 0;
+
+	log_to(note_reset);
+	atomic_store(&reset_has_begun, false);
+	open_disk();
+	vmock_config(mock)->hold = true;
+	submit(7, BLK_WRITE);
+	wait_held(7);
+	ck_assert_int_eq(pthread_create(&thread, NULL, ask_for_reset, &err), 0);
+	while (!atomic_load(&reset_has_begun))
+		(void)usleep(1000);
+	vmock_kill(mock);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(err, -EAGAIN);
+	ck_assert_int_eq(vblk_reset_disk(dev), -EAGAIN); /* nor is there one now */
+	ck_assert_int_eq(vblk_set_cache(dev, false), -EAGAIN);
+	vmock_config(mock)->hold = false;
+	vmock_return(mock);
+	all_end_with(7, 0);
+	ck_assert_int_eq(vblk_reset_disk(dev), 0);
+	disk_works();
+	log_to(NULL);
+}
+END_TEST
+
+START_TEST(backend_that_is_gone_is_asked_for_nothing)
+{
+	int err = 0;
+
+	open_disk();
+	vmock_kill(mock);
+	ck_assert_int_eq(vblk_reset_disk(dev), -EAGAIN);
+	for (int i = 0; i < 5000 && err != -EAGAIN; i++) { /* until the driver knows */
+		err = vblk_set_cache(dev, false);
+		ck_assert_int_ne(err, 0);
+		(void)usleep(1000);
+	}
+	ck_assert_int_eq(err, -EAGAIN);
+	ck_assert(info().volatile_cache);
+	vmock_return(mock);
+	disk_works();
+}
+END_TEST
+
+START_TEST(backend_that_fails_in_a_reset_is_followed_by_the_next)
+{
+	static const unsigned requests[] = {
+		VUP_SET_VRING_KICK, VUP_SET_VRING_ENABLE, VUP_GET_VRING_BASE};
+	unsigned before;
+
+	open_disk();
+	before = vmock_count(mock, VUP_SET_OWNER);
+	vmock_config(mock)->bad_request = requests[_i % 3];
+	vmock_config(mock)->how = _i / 3 ? BAD_REFUSED : BAD_CLOSE;
+	ck_assert_int_eq(vblk_reset_disk(dev), -EAGAIN);
+	vmock_config(mock)->how = BAD_NOTHING;
+	submit(7, BLK_WRITE);
+	all_end_with(7, 0);
+	ck_assert_uint_gt(vmock_count(mock, VUP_SET_OWNER), before);
+	disk_works();
+}
+END_TEST
+
+static void add_requests(TCase *tc)
+{
+	tcase_add_loop_test(tc, reset_by_request_loses_nothing, 0, 3);
+	tcase_add_test(tc, resets_and_cache_modes_under_load_lose_nothing);
+	tcase_add_test(tc, cache_mode_is_set_after_a_flush_and_told_to_the_next_backend);
+	tcase_add_test(tc, cache_mode_that_is_refused_is_not_believed);
+	tcase_add_test(tc, backend_that_dies_before_a_reset_is_followed_by_the_next);
+	tcase_add_test(tc, backend_that_is_gone_is_asked_for_nothing);
+	tcase_add_loop_test(tc, backend_that_fails_in_a_reset_is_followed_by_the_next, 0, 5);
+}
+
 static void add_beginning(TCase *tc)
 {
 	tcase_add_test(tc, requests_come_in_the_order_that_works);
@@ -742,17 +931,19 @@ static void add_changes(TCase *tc)
 int main(void)
 {
 	Suite *suite = suite_create("vhost_user");
-	TCase *tc[2] = {tcase_create("beginning"), tcase_create("changes")};
+	TCase *tc[3] = {
+		tcase_create("beginning"), tcase_create("changes"), tcase_create("requests")};
 	SRunner *runner;
 	int failed;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		tcase_add_checked_fixture(tc[i], setup, teardown);
 		tcase_set_timeout(tc[i], 30);
 		suite_add_tcase(suite, tc[i]);
 	}
 	add_beginning(tc[0]);
 	add_changes(tc[1]);
+	add_requests(tc[2]);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -145,9 +145,10 @@ struct vblk_stat { /* of one ring, since the disk was opened */
 int vblk_disk_stat(struct vblk_disk *disk, unsigned ring, struct vblk_stat *stat);
 
 /* Let the device cache what is written, or not: what was written before is durable then. Requests
- * wait meanwhile. -EOPNOTSUPP: it can't be set. */
+ * wait meanwhile. -EOPNOTSUPP: it can't be set; -EAGAIN: a vhost-user back-end is gone, and the next
+ * one is awaited; -ETIMEDOUT: the device did not finish what it has. */
 int vblk_disk_set_cache(struct vblk_disk *disk, bool writeback);
-/* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP. */
+/* Reset the device and go on: what it has is finished first, and nothing is lost. Errors as before. */
 int vblk_disk_reset(struct vblk_disk *disk);
 
 /* Memory that requests may point into: zeroed, aligned to 4096 bytes, contiguous for the device when

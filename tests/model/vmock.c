@@ -412,6 +412,8 @@ static void take_notes(struct vmock *v, const struct vup_inflight *in, int fd)
 	for (unsigned i = 0; i < QUEUES_MAX; i++)
 		if (v->ring[i].used != NULL)
 			complain(v, "VU15: SET_INFLIGHT_FD after ring %u", i);
+	if (v->notes != NULL)
+		(void)munmap(v->notes, v->inflight.bytes);
 	v->inflight = *in;
 	v->notes = mmap(NULL, in->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)in->offset);
 	if (v->notes == MAP_FAILED)
@@ -479,6 +481,15 @@ static void set_fd(struct vmock *v, uint64_t what, int fd, bool kick)
 		(void)eventfd_write(fd, 1); /* VU12: with nothing used */
 }
 
+static void stop_ring(struct ring *r)
+{
+	if (r->kick_fd >= 0)
+		close(r->kick_fd);
+	if (r->call_fd >= 0)
+		close(r->call_fd);
+	*r = (struct ring){.kick_fd = -1, .call_fd = -1};
+}
+
 static void check_order(struct vmock *v, uint32_t request)
 {
 	static const struct {
@@ -543,7 +554,7 @@ static bool handle_get(struct vmock *v, uint32_t request, const union payload *p
 	case VUP_GET_VRING_BASE:
 		base = (struct vup_vring_state){
 			p->state.index, v->ring[p->state.index % QUEUES_MAX].last_avail};
-		v->ring[p->state.index % QUEUES_MAX].enabled = false;
+		stop_ring(&v->ring[p->state.index % QUEUES_MAX]);
 		return reply(v, request, &base, sizeof(base));
 	default:
 		*replied = false;
@@ -669,13 +680,8 @@ static void hang_up(struct vmock *v)
 	for (unsigned i = 0; i < v->nr_regions; i++)
 		(void)munmap(v->region[i].mem, v->region[i].is.bytes);
 	v->nr_regions = 0;
-	for (unsigned i = 0; i < QUEUES_MAX; i++) {
-		if (v->ring[i].kick_fd >= 0)
-			close(v->ring[i].kick_fd);
-		if (v->ring[i].call_fd >= 0)
-			close(v->ring[i].call_fd);
-		v->ring[i] = (struct ring){.kick_fd = -1, .call_fd = -1};
-	}
+	for (unsigned i = 0; i < QUEUES_MAX; i++)
+		stop_ring(&v->ring[i]);
 	if (v->notes != NULL)
 		(void)munmap(v->notes, v->inflight.bytes);
 	v->notes = NULL;

@@ -109,6 +109,33 @@ test_a_killed_backend_is_not_noticed_by_those_who_write() {
     diff -r --no-dereference /usr/include/linux "$MNT/linux"
 }
 
+# Requests wait meanwhile. Without a back-end there is nothing to reset; the next one is told the mode.
+test_reset_and_cache_mode_under_load() {
+    local load n=0 resets
+    fio --name=k --directory="$MNT" --size=6m --bs=4k --iodepth=16 --ioengine=libaio --direct=1 \
+        --rw=randwrite --verify=crc32c --verify_fatal=1 --minimal --loops=4 --fsync=32 >/dev/null &
+    load=$!
+    while kill -0 $load 2>/dev/null && [ $n -lt 12 ]; do
+        "$BUILD/vblkctl" reset "$MNT"
+        "$BUILD/vblkctl" cache "$MNT" writethrough
+        [ "$("$BUILD/vblkctl" cache "$MNT")" = writethrough ] || fail "the mode is not shown"
+        "$BUILD/vblkctl" reset "$MNT"
+        "$BUILD/vblkctl" cache "$MNT" writeback
+        n=$((n + 1))
+    done
+    wait $load
+    [ $n -gt 0 ] || fail "it was over before it began"
+    resets=$("$BUILD/vblkctl" info --json "$MNT" | jq .resets)
+    [ "$resets" = $((2 * n)) ] || fail "not $((2 * n)) resets: $resets"
+    "$BUILD/vblkctl" cache "$MNT" writethrough
+    kill_backend
+    refused 'the back-end is gone' "$BUILD/vblkctl" reset "$MNT"
+    start_backend
+    cp -a /usr/include/linux "$MNT/linux"
+    remount_fs
+    diff -r --no-dereference /usr/include/linux "$MNT/linux"
+}
+
 # With one the back-end may have lost what it acknowledged: then fsync says so, and only what was
 # synced counts.
 test_a_write_cache_that_died_fails_the_next_fsync() {
