@@ -209,6 +209,10 @@ static void reset_queue(
 			"--queue resets the device");
 	else if (err == -ENOMEM)
 		add_string(out, "error", "it was reset, but there is no DMA memory for that size");
+	else if (err == -ECANCELED)
+		add_string(out, "error",
+			"the device can't reset that queue alone and was reset whole: the queue "
+			"has as many entries as before");
 	else
 		add_result(out, err);
 }

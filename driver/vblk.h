@@ -270,7 +270,8 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why);
 bool vblk_was_suspended(struct vblk *vblk);
 /* The same for one queue, while the others go on; it has SIZE entries then. -EOPNOTSUPP: the device
  * can't; -ETIMEDOUT: PLANNED, and it did not finish, so that all is as before; -ENOMEM: reset, but of
- * the size that it was. Where the queue can't be reset the device is. */
+ * the size that it was. Where the queue can't be reset the device is: -ECANCELED, if the size is the
+ * one that it was and SIZE another. */
 int vblk_reset_ring(
 	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why);
 /* May a queue be reset while the device has requests of it? */

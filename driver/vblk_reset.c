@@ -227,8 +227,12 @@ int vblk_reset_ring(
 		vblk_ring_thaw(ring);
 		return err;
 	}
-	if (renew_ring(vblk, ring, size, &resized) < 0)
-		return vblk_reset(vblk, VBLK_BROKEN, "a queue can't be reset");
+	if (renew_ring(vblk, ring, size, &resized) < 0) {
+		err = vblk_reset(vblk, VBLK_BROKEN, "a queue can't be reset");
+		if (err == 0 && resized == 0 && ring->vq->size != size)
+			resized = -ECANCELED;
+		return err < 0 ? err : resized;
+	}
 	atomic_fetch_add(&vblk->nr_queue_resets, 1);
 	vblk_ring_thaw(ring);
 	return resized;

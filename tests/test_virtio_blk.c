@@ -2179,6 +2179,28 @@ START_TEST(queue_that_can_not_be_reset_has_its_device_reset)
 }
 END_TEST
 
+static unsigned size_of_ring(unsigned index)
+{
+	struct vblk_detail d;
+
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	return d.ring[index].size;
+}
+
+START_TEST(size_that_a_reset_of_the_device_can_not_give_is_said)
+{
+	r.cfg.queue_reset_stuck = true;
+	r.opts.ring_size = 16;
+	open_disk();
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 32), -ECANCELED);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	ck_assert_uint_eq(size_of_ring(0), 16);
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 16), 0);
+	ck_assert_uint_eq(info().nr_resets, 2);
+	disk_works();
+}
+END_TEST
+
 /* It would end them all the same, in a ring that has others by then: so it must have finished. */
 START_TEST(queue_with_requests_of_qemu_is_not_reset_alone)
 {
@@ -2267,7 +2289,6 @@ END_TEST
 
 START_TEST(queue_keeps_its_size_where_there_is_no_memory)
 {
-	struct vblk_detail d;
 	unsigned nth = 0;
 
 	r.opts.ring_size = 16;
@@ -2275,8 +2296,7 @@ START_TEST(queue_keeps_its_size_where_there_is_no_memory)
 	do {
 		model_fail_nth(r.m, ++nth);
 		ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 32), model_failed(r.m) ? -ENOMEM : 0);
-		ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
-		ck_assert_uint_eq(d.ring[0].size, model_failed(r.m) ? 16 : 32);
+		ck_assert_uint_eq(size_of_ring(0), model_failed(r.m) ? 16 : 32);
 		nth += !model_failed(r.m);
 	} while (model_failed(r.m));
 	model_fail_nth(r.m, 0);
@@ -2408,6 +2428,7 @@ static void add_queue_resets(TCase *tc)
 	tcase_add_test(tc, timeout_resets_the_queue_then_the_device_and_then_gives_up);
 	tcase_add_test(tc, queue_that_stands_is_reset_while_another_goes_on);
 	tcase_add_test(tc, queue_that_can_not_be_reset_has_its_device_reset);
+	tcase_add_test(tc, size_that_a_reset_of_the_device_can_not_give_is_said);
 	tcase_add_test(tc, queue_with_requests_of_qemu_is_not_reset_alone);
 	tcase_add_test(tc, queues_are_resized_under_load);
 	tcase_add_test(tc, queue_of_a_size_that_can_not_be_is_refused);
