@@ -49,12 +49,25 @@ static unsigned reap(struct vblk *vblk, struct vblk_ring *ring)
 	return ring != NULL ? vblk_ring_reap(ring) : vblk_rings_reap(vblk);
 }
 
-/* Until the device has nothing any more. -ETIMEDOUT, and as virtio_device_health(). */
+/* Then nothing more comes out of it. */
+static bool is_broken(const struct vblk *vblk, const struct vblk_ring *ring)
+{
+	bool broken = false;
+
+	for (unsigned i = 0; i < vblk->nr_rings; i++)
+		if (ring == NULL || ring == &vblk->ring[i])
+			broken |= vblk->ring[i].vq->broken;
+	return broken;
+}
+
+/* Until the device has nothing any more. -ETIMEDOUT, -EPROTO, and as virtio_device_health(). */
 static int drain(struct vblk *vblk, struct vblk_ring *ring)
 {
 	for (uint32_t waited_us = 0; reap(vblk, ring) > 0; waited_us += DRAIN_POLL_US) {
 		int err = waited_us % DRAIN_HEALTH_US == 0 ? virtio_device_health(vblk->vdev) : 0;
 
+		if (err == 0 && is_broken(vblk, ring))
+			err = -EPROTO;
 		if (err < 0)
 			return err;
 		if (waited_us >= DRAIN_LIMIT_US)

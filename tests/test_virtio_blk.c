@@ -1626,6 +1626,32 @@ START_TEST(reset_that_is_asked_for_loses_nothing)
 }
 END_TEST
 
+static uint64_t slept_us(void)
+{
+	struct model_stat s;
+
+	model_get_stat(r.m, &s);
+	return s.slept_us;
+}
+
+/* Nothing more comes out of it: there is nothing to wait for. */
+START_TEST(broken_ring_is_not_waited_for)
+{
+	static struct io io[3];
+	uint8_t *buf;
+
+	open_holding(io, BLK_WRITE, 3, &buf);
+	model_push_used(r.m, 0, 31, 0);
+	stop_holding();
+	ck_assert_int_eq(vblk_reset_disk(r.dev), 0);
+	ck_assert(log_says("broke the virtqueue's rules"));
+	ck_assert_uint_lt(slept_us(), 1000 * 1000);
+	all_end_with(io, 3, 0);
+	disk_works();
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
 START_TEST(reset_sets_the_vectors_again) /* PC19: those that the device still takes */
 {
 	r.cfg.nr_vectors = 2;
@@ -2466,6 +2492,7 @@ static void add_changes(TCase *tc)
 {
 	tcase_add_test(tc, capacity_follows_the_device);
 	tcase_add_test(tc, reset_that_is_asked_for_loses_nothing);
+	tcase_add_test(tc, broken_ring_is_not_waited_for);
 	tcase_add_test(tc, resets_under_load_lose_nothing);
 	tcase_add_test(tc, cache_mode_is_set_after_a_flush_and_kept_over_a_reset);
 	tcase_add_test(tc, shrinking_below_what_is_used_is_said_loudly);
