@@ -24,6 +24,7 @@
 
 #define VBLK_RESETS_MAX 5U    /* of a device that asks for them, in a minute; then it is given up */
 #define VBLK_SEGS_MAX   128U  /* with header and status */
+#define VBLK_PATIENCE_S 30U   /* where requests have no time limit */
 #define VBLK_NO_STATUS  0xffU /* stands there until the device writes one */
 #define VBLK_PART_BYTES (1U << 30) /* more at a time serves nobody; 2.7.5.2 allows 4 GiB */
 
@@ -201,7 +202,22 @@ static inline void vblk_free_slot(struct vblk_ring *ring, uint16_t slot)
 	ring->slots.free[ring->slots.nr_free++] = slot;
 }
 
-/* vblk_part.c; caller holds ring->lock: */
+/* For the device, by looking again and again. */
+struct vblk_wait {
+	uint64_t limit_us;
+	uint64_t waited_us, look_us; /* so far; when its health is looked at next */
+};
+
+/* How long a request may take before somebody who waits for it gives up. */
+static inline uint64_t vblk_patience_us(const struct vblk *vblk)
+{
+	return (vblk->timeout_s == 0 ? VBLK_PATIENCE_S : vblk->timeout_s) * 1000000ULL;
+}
+
+/* vblk_part.c: */
+/* Sleep a little, longer each time. -ETIMEDOUT: long enough; and as virtio_device_health(). */
+int vblk_wait_a_little(struct vblk *vblk, struct vblk_wait *w);
+/* Caller holds ring->lock: */
 /* Give the device the next part of REQ. -ENOSPC: there is no room. Any other error: REQ can't go
  * on. */
 int vblk_give_part(struct vblk_ring *ring, struct blk_req *req);

@@ -12,9 +12,10 @@
 #include "probes.h"
 #include "vblk.h"
 
-#define ID_LIMIT_US  (5U * 1000 * 1000)
-#define ID_POLL_US   20U
-#define ID_HEALTH_US 1000U /* a look at the device's status costs more than one at the ring */
+#define ID_LIMIT_US (5U * 1000 * 1000)
+#define NAP_MIN_US  20U
+#define NAP_MAX_US  1000U
+#define LOOK_US     1000U /* a look at the device's status costs more than one at the ring */
 
 static uint32_t min32(uint64_t a, uint64_t b)
 {
@@ -271,30 +272,42 @@ int vblk_give_part(struct vblk_ring *ring, struct blk_req *req)
 	return 0;
 }
 
-/* Of a ring with nothing else in it. */
-static int wait_for_one(struct vblk_ring *ring)
+int vblk_wait_a_little(struct vblk *vblk, struct vblk_wait *w)
 {
-	struct hw *hw = ring->vblk->hw;
+	uint64_t nap_us = w->waited_us / 8;
+	int err;
 
-	for (uint32_t waited_us = 0; waited_us < ID_LIMIT_US; waited_us += ID_POLL_US) {
-		if (vq_get_buf(ring->vq) != NULL)
-			return 0;
-		if (ring->vq->broken)
-			return -EPROTO;
-		if (waited_us % ID_HEALTH_US == 0) {
-			int err = virtio_device_health(ring->vblk->vdev);
-
-			if (err < 0)
-				return err;
-		}
-		hw->ops->sleep_us(hw, ID_POLL_US);
+	if (w->waited_us >= w->look_us) {
+		w->look_us = w->waited_us + LOOK_US;
+		err = virtio_device_health(vblk->vdev);
+		if (err < 0)
+			return err;
 	}
-	return -ETIMEDOUT;
+	if (w->waited_us >= w->limit_us)
+		return -ETIMEDOUT;
+	nap_us = nap_us < NAP_MIN_US ? NAP_MIN_US : nap_us > NAP_MAX_US ? NAP_MAX_US : nap_us;
+	vblk->hw->ops->sleep_us(vblk->hw, (uint32_t)nap_us);
+	w->waited_us += nap_us;
+	return 0;
+}
+
+/* Of a ring with nothing else in it. */
+static int wait_for_one(struct vblk_ring *ring, uint64_t limit_us)
+{
+	struct vblk_wait w = {.limit_us = limit_us};
+
+	while (vq_get_buf(ring->vq) == NULL) {
+		int err = ring->vq->broken ? -EPROTO : vblk_wait_a_little(ring->vblk, &w);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
 }
 
 /* Add PART in a slot without a request, and wait for it. The status byte is the caller's to look at.
  * On failure the device may still have it: then the slot is not free. */
-static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
+static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in, uint64_t limit_us)
 {
 	int err = add_part(ring, part, data_in);
 
@@ -304,7 +317,7 @@ static int do_alone(struct vblk_ring *ring, struct part *part, bool data_in)
 	ring->slots.slot[part->slot].alone = true;
 	if (vq_kick_prepare(ring->vq))
 		vq_notify(ring->vq);
-	err = wait_for_one(ring);
+	err = wait_for_one(ring, limit_us);
 	if (err == 0)
 		vblk_free_slot(ring, part->slot);
 	return err;
@@ -314,7 +327,7 @@ int vblk_ring_flush(struct vblk_ring *ring)
 {
 	struct part part = {
 		.slot = ring->slots.free[ring->slots.nr_free - 1], .type = VIRTIO_BLK_T_FLUSH};
-	int err = do_alone(ring, &part, false);
+	int err = do_alone(ring, &part, false, vblk_patience_us(ring->vblk));
 
 	if (err < 0)
 		return err;
@@ -332,7 +345,7 @@ static int ask(struct vblk_ring *ring, uint32_t type, uint32_t bytes, struct vbl
 		.addr = slot_addr(ring, part.slot, offsetof(struct vblk_slot_dma, u)),
 		.bytes = bytes};
 	*dma = &ring->slots.dma[part.slot];
-	err = do_alone(ring, &part, true);
+	err = do_alone(ring, &part, true, ID_LIMIT_US);
 	if (err < 0)
 		return err;
 	return vblk_error_of(dma_load8(ring->vblk->hw, &(*dma)->status)) < 0 ? -ENODATA : 0;

@@ -11,15 +11,13 @@
  *     (blockdev.h), so a read reads, and a write writes, what it would have. Flushes: see
  *     vblk_rings_restore(). */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 #include "log.h"
 #include "vblk.h"
 
-#define DRAIN_LIMIT_US   (30U * 1000 * 1000)
-#define DRAIN_POLL_US    100U
-#define DRAIN_HEALTH_US  10000U
 #define SUSPEND_LIMIT_US (1000U * 1000)
 #define SUSPEND_POLL_US  10000U
 #define MINUTE_NS        (60ULL * 1000 * 1000 * 1000)
@@ -60,19 +58,22 @@ static bool is_broken(const struct vblk *vblk, const struct vblk_ring *ring)
 	return broken;
 }
 
-/* Until the device has nothing any more. -ETIMEDOUT, -EPROTO, and as virtio_device_health(). */
+/* Until the device has nothing any more, or does not get on. -ETIMEDOUT, -EPROTO, and as
+ * virtio_device_health(). */
 static int drain(struct vblk *vblk, struct vblk_ring *ring)
 {
-	for (uint32_t waited_us = 0; reap(vblk, ring) > 0; waited_us += DRAIN_POLL_US) {
-		int err = waited_us % DRAIN_HEALTH_US == 0 ? virtio_device_health(vblk->vdev) : 0;
+	struct vblk_wait w;
+	unsigned nr, before = UINT_MAX;
 
-		if (err == 0 && is_broken(vblk, ring))
-			err = -EPROTO;
+	while ((nr = reap(vblk, ring)) > 0) {
+		int err;
+
+		if (nr < before)
+			w = (struct vblk_wait){.limit_us = vblk_patience_us(vblk)};
+		before = nr;
+		err = is_broken(vblk, ring) ? -EPROTO : vblk_wait_a_little(vblk, &w);
 		if (err < 0)
 			return err;
-		if (waited_us >= DRAIN_LIMIT_US)
-			return -ETIMEDOUT;
-		vblk->hw->ops->sleep_us(vblk->hw, DRAIN_POLL_US);
 	}
 	return 0;
 }
@@ -185,8 +186,10 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 		return give_up(vblk, -EIO, why, "time and again");
 	log_line(cause == VBLK_BROKEN ? LOG_WARNING : LOG_NOTICE, "%s: %s: it is reset",
 		vblk->info.name, why);
-	vblk_rings_quiesce(vblk);
-	err = planned ? vblk_quiesce(vblk) : 0;
+	if (planned)
+		err = vblk_quiesce(vblk);
+	else
+		vblk_rings_quiesce(vblk);
 	if (err == -ECONNRESET && vblk_was_suspended(vblk))
 		cause = VBLK_SUSPENDED;
 	else if (err < 0) /* then it is a reset as any other */

@@ -58,7 +58,7 @@ mutant ST1 virtio_pci virtio_bus.c 's/add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLED
 mutant ST2 virtio_pci virtio_bus.c 's/set_status(vdev, status | bits)/set_status(vdev, bits)/'
 mutant ST3 virtio_pci virtio_bus.c '/^void virtio_give_up/,/^}/s/(void)virtio_reset_device(vdev);//'
 mutant ST4 virtio_blk:changes virtio_blk.c '/^static int reread_config/,/^}/s/= virtio_device_health(vdev);/= 0;/'
-mutant ST4 hostile vblk_part.c 's/int err = virtio_device_health(ring->vblk->vdev);/int err = 0;/'
+mutant ST4 hostile vblk_part.c 's/err = virtio_device_health(vblk->vdev);/err = 0;/'
 mutant FE1 virtio_pci virtio_bus.c 's/vdev->features = vdev->offered & (known/vdev->features = (known/'
 mutant FE2 virtio_pci virtio_pci_modern.c 's/if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1))/if (0)/'
 mutant FE3 virtio_pci virtio_pci_modern.c '/COMMON(driver_feature), (uint32_t)(vdev->features >> 32))/d'

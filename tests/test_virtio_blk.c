@@ -1652,6 +1652,45 @@ START_TEST(broken_ring_is_not_waited_for)
 }
 END_TEST
 
+static uint64_t step_us;
+
+/* One of those that it has, each time that so much time has passed. */
+static void complete_slowly(struct model *m, uint32_t us, void *arg)
+{
+	(void)us, (void)arg;
+	if (slept_us() >= step_us * (model_nr_done(m) - 1)) /* the first was GET_ID */
+		(void)model_complete(m, 0, 0);
+}
+
+/* Bit 0 of _i: the cache is switched, or the device reset; bit 1: requests may take longer. */
+START_TEST(slow_disk_is_waited_for_while_it_gets_on)
+{
+	static struct io io[4];
+	uint8_t *buf;
+
+	r.opts.timeout_s = _i & 2 ? 100 : 0;
+	open_disk();
+	((struct vblk *)r.dev)->watch.tick_ms = 1000 * 1000;
+	model_config(r.m)->hold = true;
+	buf = dma(4 * 512);
+	for (unsigned i = 0; i < 4; i++) {
+		io_init(&io[i], BLK_WRITE, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+	}
+	blk_kick(r.q);
+	step_us = (_i & 2 ? 90ULL : 25ULL) * 1000 * 1000;
+	model_config(r.m)->on_sleep = complete_slowly;
+	ck_assert_int_eq(_i & 1 ? vblk_reset_disk(r.dev) : vblk_set_cache(r.dev, false), 0);
+	model_config(r.m)->hold = false;
+	all_end_with(io, 4, 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_FLUSH), 1);
+	ck_assert(!log_says("before the reset"));
+	ck_assert(!log_says("may be lost"));
+	ck_assert_int_eq(flush(), 0);
+	blk_dma_free(r.dev, buf, 4 * 512);
+}
+END_TEST
+
 START_TEST(reset_sets_the_vectors_again) /* PC19: those that the device still takes */
 {
 	r.cfg.nr_vectors = 2;
@@ -2493,6 +2532,7 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, capacity_follows_the_device);
 	tcase_add_test(tc, reset_that_is_asked_for_loses_nothing);
 	tcase_add_test(tc, broken_ring_is_not_waited_for);
+	tcase_add_loop_test(tc, slow_disk_is_waited_for_while_it_gets_on, 0, 4);
 	tcase_add_test(tc, resets_under_load_lose_nothing);
 	tcase_add_test(tc, cache_mode_is_set_after_a_flush_and_kept_over_a_reset);
 	tcase_add_test(tc, shrinking_below_what_is_used_is_said_loudly);
