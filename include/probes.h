@@ -8,10 +8,14 @@
 
 #if defined(__has_include)
 #if __has_include(<sys/sdt.h>)
+#include <stdint.h>
 #include <sys/sdt.h>
-#define PROBE2(name, a, b)       DTRACE_PROBE2(vblkfs, name, a, b)
-#define PROBE3(name, a, b, c)    DTRACE_PROBE3(vblkfs, name, a, b, c)
-#define PROBE4(name, a, b, c, d) DTRACE_PROBE4(vblkfs, name, a, b, c, d)
+/* Of one width: gdb knows no name of a register's part, like r12b. */
+#define PROBE2(name, a, b) DTRACE_PROBE2(vblkfs, name, (uint64_t)(a), (uint64_t)(b))
+#define PROBE3(name, a, b, c) \
+	DTRACE_PROBE3(vblkfs, name, (uint64_t)(a), (uint64_t)(b), (uint64_t)(c))
+#define PROBE4(name, a, b, c, d) \
+	DTRACE_PROBE4(vblkfs, name, (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d))
 #endif
 #endif
 

@@ -461,34 +461,9 @@ test_info_says_what_the_disk_is() {
     ! "$BUILD/vblkctl" info "$IMG.none" || fail "no such disk"
 }
 
-# gdb(1) writes to the file probes which the daemon passes, with three arguments, until it ends.
-watch_probes() { # NAME...; sets watcher
-    local probe
-    {
-        echo "set pagination off"
-        for probe in "$@"; do
-            printf 'break -probe-stap vblkfs:%s\ncommands\nsilent\n' "$probe"
-            printf 'printf "%s %%u %%u %%u\\n"' "$probe"
-            printf ', %s%d' \$_probe_arg 0 \$_probe_arg 1 \$_probe_arg 2
-            printf '\ncontinue\nend\n'
-        done
-        printf 'printf "watching\\n"\ncontinue\n'
-    } >probes.gdb
-    gdb -nx -batch -p "$(daemon_pid)" -x probes.gdb >probes 2>probes.err &
-    watcher=$!
-    until grep -qs '^watching' probes; do
-        kill -0 $watcher || fail "gdb: $(cat probes.err)"
-        sleep 0.05
-    done
-}
-
-# All but "interrupt", which an image file has not.
+# All but "interrupt", which an image file has not: see tests/vhost/check.sh.
 test_static_probes_tell_what_the_disk_does() {
-    readelf -n "$BUILD/vblkfs" | grep -q 'Name: interrupt$' || {
-        [ -z "${VBLKFS_CI:-}" ] || fail "systemtap-sdt-dev is missing"
-        echo "SKIPPED: built without systemtap-sdt-dev"
-        return 0
-    }
+    has_probes || return 0
     watch_probes submit complete kick commit
     dd if=/dev/zero of="$MNT/f" bs=64K count=1 conv=fsync status=none
     umount_fs

@@ -62,6 +62,38 @@ skip_without_fuse() {
     exit 0
 }
 
+has_probes() {
+    readelf -n "$BUILD/vblkfs" | grep -q 'Name: interrupt$' && return
+    echo "SKIPPED: built without systemtap-sdt-dev"
+    [ -z "${VBLKFS_CI:-}" ] || fail "systemtap-sdt-dev is missing"
+    return 1
+}
+
+# gdb(1) writes to the file probes which the daemon passes, with up to three arguments, until it ends.
+watch_probes() { # NAME...; sets watcher
+    local probe last
+    {
+        echo "set pagination off"
+        for probe in "$@"; do
+            last=2
+            [ "$probe" != interrupt ] || last=1
+            printf 'break -probe-stap vblkfs:%s\ncommands\nsilent\n' "$probe"
+            # shellcheck disable=SC2046
+            printf 'printf "%s%s\\n"' "$probe" "$(printf ' %%u%.0s' $(seq 0 $last))"
+            # shellcheck disable=SC2046,SC2016
+            printf ', $_probe_arg%d' $(seq 0 $last)
+            printf '\ncontinue\nend\n'
+        done
+        printf 'printf "watching\\n"\ncontinue\n'
+    } >probes.gdb
+    gdb -nx -batch -p "$(daemon_pid)" -x probes.gdb >probes 2>probes.err &
+    watcher=$!
+    until grep -qs '^watching' probes; do
+        kill -0 $watcher || fail "gdb: $(cat probes.err)"
+        sleep 0.05
+    done
+}
+
 # Called neither in an if nor before || or &&: there set -e does not hold, at any depth.
 run_one() { # NAME; sets status
     local log=$T/log start=$SECONDS

@@ -109,6 +109,24 @@ test_a_killed_backend_is_not_noticed_by_those_who_write() {
     diff -r --no-dereference /usr/include/linux "$MNT/linux"
 }
 
+# A worker that never spins sleeps at once, and is woken by the device, unless that is the faster one.
+test_static_probes_tell_what_the_device_does() {
+    has_probes || return 0
+    remount_fs -o spin_us=0,workers=1
+    watch_probes submit kick interrupt complete
+    for _ in $(seq 200); do
+        dd if=/dev/zero of="$MNT/f" bs=64K count=4 oflag=direct conv=fsync status=none
+        ! grep -qE '^interrupt [01] 1$' probes || break
+    done
+    umount_fs
+    wait "$watcher" || fail "gdb: $(cat probes.err)"
+    grep -qE '^submit [01] 1 [1-9]' probes || fail "no write was submitted: $(cat probes)"
+    grep -qE '^kick [01] [1-9][0-9]* [01]$' probes || fail "no batch was shown: $(cat probes)"
+    grep -qE '^interrupt [01] 1$' probes || fail "nobody was woken: $(cat probes)"
+    grep -qE '^complete [01] 1 [1-9]' probes || fail "no write took its time: $(cat probes)"
+    [ "$(grep -c ^submit probes)" = "$(grep -c ^complete probes)" ] || fail "not all that was submitted was done"
+}
+
 # Requests wait meanwhile. Without a back-end there is nothing to reset; the next one is told the mode.
 test_reset_and_cache_mode_under_load() {
     local load n=0 resets
