@@ -552,6 +552,24 @@ START_TEST(device_is_described_by_the_standards_numbers)
 }
 END_TEST
 
+static void are_the_drivers(const struct vblk_stat *stat)
+{
+	struct blk_stat s;
+
+	ck_assert_int_eq(blk_stats(disk->dev, &s, 1), 1);
+	ck_assert_uint_eq(stat->flushes, s.flushes);
+	ck_assert_uint_eq(stat->others, s.others);
+	ck_assert_uint_eq(stat->errors, s.errors);
+	ck_assert_uint_eq(stat->kicks, s.kicks);
+	ck_assert_uint_eq(stat->kicks_saved, s.kicks_saved);
+	ck_assert_uint_eq(stat->interrupts, s.interrupts);
+	ck_assert_uint_eq(stat->polls_hit, s.polls_hit);
+	ck_assert_uint_eq(stat->polls_missed, s.polls_missed);
+	ck_assert_mem_eq(stat->batches, s.batches, sizeof(s.batches));
+	ck_assert_mem_eq(stat->latency, s.latency, sizeof(s.latency));
+	ck_assert_mem_eq(stat->latency_us, s.latency_us, sizeof(s.latency_us));
+}
+
 START_TEST(figures_are_by_the_ring)
 {
 	struct vblk_stat stat = {.size = sizeof(stat)};
@@ -566,6 +584,7 @@ START_TEST(figures_are_by_the_ring)
 	for (unsigned i = 0; i < VBLK_LATENCY_BUCKETS; i++)
 		sum += stat.latency[VBLK_WRITE][i];
 	ck_assert_uint_eq(sum, 1);
+	are_the_drivers(&stat);
 	ck_assert_int_eq(vblk_disk_stat(disk, 1, &stat), -ENOENT);
 	ck_assert_int_eq(vblk_disk_stat(disk, 1000, &stat), -ENOENT);
 }

@@ -410,6 +410,48 @@ START_TEST(disk_holds_what_was_written)
 }
 END_TEST
 
+START_TEST(device_is_described_as_qemu_made_it)
+{
+	static struct vblk_detail d;
+
+	machine.device = "num-queues=2,cyls=100,heads=7,secs=13,physical_block_size=4096,"
+			 "min_io_size=8192,opt_io_size=65536,discard_granularity=16384,"
+			 "max-discard-sectors=2048,max-write-zeroes-sectors=1024";
+	open_disk();
+	ck_assert_int_eq(vblk_describe(dev, &d), 0);
+	ck_assert_uint_eq(d.cylinders, 100);
+	ck_assert_uint_eq(d.heads, 7);
+	ck_assert_uint_eq(d.sectors, 13);
+	ck_assert_uint_eq(d.physical_exp, 3);
+	ck_assert_uint_eq(d.alignment_offset, 0);
+	ck_assert_uint_eq(d.min_io_blocks, 16);
+	ck_assert_uint_eq(d.opt_io_blocks, 128);
+	ck_assert_uint_eq(d.discard_align, 32);
+	ck_assert_uint_eq(d.discard_sectors, 2048);
+	ck_assert_uint_eq(d.discard_seg, 1);
+	ck_assert_uint_eq(d.zeroes_sectors, 1024);
+	ck_assert_uint_eq(d.zeroes_seg, 1);
+	ck_assert(d.zeroes_may_unmap);
+	ck_assert_uint_eq(d.seg_max, 254);
+	ck_assert_uint_eq(info().physical_bytes, 4096);
+}
+END_TEST
+
+/* 5.2.6: of zeros because they may be unmapped. */
+START_TEST(what_is_discarded_or_zeroed_is_the_hosts_again)
+{
+	enum blk_op op = _i ? BLK_WRITE_ZEROES : BLK_DISCARD;
+	uint64_t before;
+
+	open_disk();
+	before = qemu_disk_used(q);
+	ck_assert_int_eq(blk_do(queue[0], op, 8192, 4096, NULL), 0);
+	ck_assert_uint_eq(qemu_disk_used(q), before - 4096 * SECTOR_BYTES);
+	memset(expected + 8192 * SECTOR_BYTES, 0, 4096 * SECTOR_BYTES);
+	disk_works(1);
+}
+END_TEST
+
 /* Changes and failures */
 
 static void resize(const char *node, uint64_t bytes)
@@ -735,6 +777,8 @@ static int run(void)
 	}
 	tcase_add_loop_test(tc[0], disk_holds_what_was_written, 0,
 		sizeof(combinations) / sizeof(combinations[0]));
+	tcase_add_test(tc[0], device_is_described_as_qemu_made_it);
+	tcase_add_loop_test(tc[0], what_is_discarded_or_zeroed_is_the_hosts_again, 0, 2);
 	add_changes(tc[1]);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -1158,6 +1158,54 @@ START_TEST(figures_count_what_was_done)
 }
 END_TEST
 
+START_TEST(figures_tell_polls_that_missed_and_doorbells_that_were_saved)
+{
+	static struct io io[2];
+	struct blk_stat before, s;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.poll_rings = true;
+	open_disk();
+	model_config(r.m)->run_on_polls = 0;
+	buf = dma(2 * 512);
+	ck_assert_int_eq(blk_stats(r.dev, &before, 1), 1);
+	for (unsigned i = 0; i < 2; i++) {
+		io_init(&io[i], BLK_WRITE, i, 1, buf + i * 512);
+		ck_assert_int_eq(submit(&io[i]), 0);
+		blk_kick(r.q); /* the first one wakes it */
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(blk_poll(r.q), 0);
+	(void)model_run(r.m);
+	ck_assert_int_eq(blk_poll(r.q), 2);
+	ck_assert_int_eq(blk_stats(r.dev, &s, 1), 1);
+	ck_assert_uint_eq(s.kicks - before.kicks, 1);
+	ck_assert_uint_eq(s.kicks_saved - before.kicks_saved, 1);
+	ck_assert_uint_eq(s.polls_missed - before.polls_missed, 3);
+	ck_assert_uint_eq(s.polls_hit - before.polls_hit, 1);
+	blk_dma_free(r.dev, buf, 2 * 512);
+}
+END_TEST
+
+START_TEST(figures_count_requests_that_failed)
+{
+	struct blk_stat s;
+	uint8_t *buf;
+
+	open_disk();
+	buf = dma(512);
+	forced_status = VIRTIO_BLK_S_IOERR;
+	model_config(r.m)->on_complete = force_status;
+	ck_assert_int_eq(writes(0, 1, buf), -EIO);
+	ck_assert_int_eq(reads(0, 1, buf), -EIO);
+	ck_assert_int_eq(blk_stats(r.dev, &s, 1), 1);
+	ck_assert_uint_eq(s.errors, 2);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
 static uint64_t nr_timed(const struct blk_stat *s, enum blk_op op, unsigned from, unsigned to)
 {
 	uint64_t n = 0;
@@ -2478,6 +2526,8 @@ static void add_rings(TCase *tc)
 	tcase_add_test(tc, done_may_submit_again);
 	tcase_add_loop_test(tc, threads_share_rings_and_get_their_own_completions, 0, 3);
 	tcase_add_test(tc, figures_count_what_was_done);
+	tcase_add_test(tc, figures_tell_polls_that_missed_and_doorbells_that_were_saved);
+	tcase_add_test(tc, figures_count_requests_that_failed);
 	tcase_add_test(tc, latency_is_the_time_that_the_device_had_a_request);
 	tcase_add_test(tc, buckets_are_powers_of_two);
 	tcase_add_loop_test(tc, sleeper_is_woken_by_the_interrupt, 0, 2);

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "qemu.h"
@@ -390,4 +391,12 @@ uint64_t qemu_memory_addr(const struct qemu *q, const void *mem)
 uint8_t *qemu_disk(struct qemu *q)
 {
 	return q->disk;
+}
+
+uint64_t qemu_disk_used(struct qemu *q)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(q->image_fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
 }

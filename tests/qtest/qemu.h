@@ -41,7 +41,8 @@ int qemu_irq_wait(struct qemu *q, int wake_fd);
 struct dma_arena *qemu_memory(struct qemu *q);
 uint64_t qemu_memory_addr(const struct qemu *q, const void *mem); /* as the machine has it */
 
-uint8_t *qemu_disk(struct qemu *q); /* QEMU_DISK_BYTES, as they are in the image */
+uint8_t *qemu_disk(struct qemu *q);      /* QEMU_DISK_BYTES, as they are in the image */
+uint64_t qemu_disk_used(struct qemu *q); /* bytes of them for which the host has memory */
 
 /* COMMAND, made as by printf(), is JSON. What it returns is the caller's. */
 struct json_object *qemu_qmp(struct qemu *q, const char *command, ...)
