@@ -16,6 +16,23 @@ info_of() { # TARGET FILTER of jq(1)
 	vblkctl info --json "$1" | jq -r "$2"
 }
 
+# The text has what the JSON has.
+says_the_same() {
+	local line
+	vblkctl info $MNT >/run/text
+	vblkctl info --json $MNT >/run/json
+	while read -r line; do
+		grep -qxF "  $line" /run/text || fail "no '$line' in: $(cat /run/text)"
+	done < <(jq -r '"block         \(.logical_bytes) bytes, physical \(.physical_bytes)",
+		(.geometry | "geometry      \(.cylinders) cylinders, \(.heads) heads, \(.sectors) sectors"),
+		(.topology | "topology      2^\(.physical_block_exp) blocks in a physical one, the first at \(.alignment_offset); " +
+			"best I/O \(.min_io_size) to \(.opt_io_size) blocks"),
+		(.queues[] | "\(.name)         \(.size) entries, requests of up to \(.segments) segments, \(.threads) threads")' /run/json)
+	for line in common isr device notify; do
+		grep -qE "^  $line +BAR [0-9] at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes$" /run/text || fail "no $line in: $(cat /run/text)"
+	done
+}
+
 test_info_is_the_same_mounted_or_not() {
 	local what='[.serial, .bytes, .limits, .queues[0].size, [.features[] | select(.negotiated).name]] | tojson'
 	local free mounted
@@ -28,6 +45,7 @@ test_info_is_the_same_mounted_or_not() {
 	[[ $free = *'"device",1073741824'*'"CONFIG_WCE"'*'"VERSION_1"'* ]] || fail "$free"
 	[ "$(info_of $MNT '.status_names | last')" = DRIVER_OK ] || fail "its status"
 	vblkctl info $MNT | grep -E '^ +32  VERSION_1 +yes$'
+	says_the_same
 	umount $MNT
 }
 
@@ -76,11 +94,20 @@ test_reset_and_cache_mode_under_load() {
 	umount $MNT
 }
 
+host_bytes() { # what the image takes there
+	qemu_ask '{"execute": "query-named-block-nodes"}' |
+		jq '.return[] | select(."node-name" == "disk0").image."actual-size"'
+}
+
 test_trim_frees_the_hosts_space() {
+	local full
 	fresh_mount
 	dd if=/dev/urandom of=$MNT/zero bs=1M count=64 conv=fsync status=none
+	full=$(host_bytes)
 	rm $MNT/zero
 	vblkctl trim $MNT | grep -E 'MiB trimmed$'
+	note "$full bytes on the host, $(host_bytes) after the trim"
+	[ "$(host_bytes)" -le $((full - (60 << 20))) ] || fail "the host has not got it"
 	[ "$(vblkctl stat --json $MNT | jq '[.rings[].latency.discard.buckets | add // 0] | add > 0')" = true ] ||
 		fail "no discards"
 	[ "$(stat_number $MNT errors)" = 0 ] || fail "requests failed"
