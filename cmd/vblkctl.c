@@ -43,7 +43,8 @@ static const struct verb {
 	{"dump", verb_dump, 1, 4, 0, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
 	{"bench", verb_bench, 0, OWN_OPTIONS, 0,
-		"bench [--rw=PATTERN] [--bs=BYTES] [--iodepth=N] [--queues=N]\n"
+		"bench [--rw=randread | read | randwrite | write | flush]\n"
+		"                     [--bs=BYTES] [--iodepth=N] [--queues=N]\n"
 		"                     [--runtime=SECONDS] [--ios=N] [--span=BYTES] [--verify]\n"
 		"                     [--destroy-data] [--force] [--poll] [--spin=MICROSECONDS]\n"
 		"                     [--rings=N] [--ring-size=N] [--json] SOURCE",
@@ -65,12 +66,19 @@ static const struct verb {
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
+static const struct verb *verb; /* that was asked for; NULL: none so far */
+
+/* Of the verb, or of all. */
 static void usage(FILE *to)
 {
+	if (verb != NULL) {
+		fprintf(to, "usage: vblkctl %s\n", verb->synopsis);
+		return;
+	}
 	fputs("usage:", to);
 	for (size_t i = 0; i < NR_VERBS; i++)
 		fprintf(to, "%s vblkctl %s\n", i == 0 ? "" : "      ", verbs[i].synopsis);
-	fputs("       vblkctl --help | --version\n", to);
+	fputs("       vblkctl [VERB] --help\n       vblkctl --version\n", to);
 }
 
 int help(void)
@@ -78,18 +86,21 @@ int help(void)
 	usage(stdout);
 	putchar('\n');
 	for (size_t i = 0; i < NR_VERBS; i++)
-		printf("%-8s %s\n", verbs[i].name, verbs[i].what);
-	puts("\nviews of dump: super, groups, group N, inode N, path PATH, tree [N | PATH "
-	     "[DEPTH]],\n"
-	     "extents N | PATH, block N, journal\n"
-	     "\nvblkctl(8) has the whole story.");
+		if (verb == NULL || verb == &verbs[i])
+			printf("%-8s %s\n", verbs[i].name, verbs[i].what);
+	if (verb == NULL || verb->run == verb_dump)
+		puts("\nviews of dump: super, groups, group N, inode N, path PATH, tree [N | PATH "
+		     "[DEPTH]],\n"
+		     "extents N | PATH, block N, journal");
+	puts("\nvblkctl(8) has the whole story.");
 	return EXIT_OK;
 }
 
 int bad_usage(const char *why, const char *what)
 {
-	fprintf(stderr, "vblkctl: %s%s%s\n", why, what == NULL ? "" : ": ",
-		what == NULL ? "" : what);
+	if (why != NULL)
+		fprintf(stderr, "vblkctl: %s%s%s\n", why, what == NULL ? "" : ": ",
+			what == NULL ? "" : what);
 	usage(stderr);
 	return EXIT_USAGE;
 }
@@ -150,10 +161,25 @@ static int parse_queue_option(struct verb_args *a, int c)
 	return 0;
 }
 
-/* 0, or the exit status plus 1. */
-static int parse_option(const struct verb *verb, struct verb_args *a, int c)
+/* As parse_option(). */
+static int parse_watch_option(struct verb_args *a, int c)
 {
 	double n = 1;
+
+	if (optarg != NULL && !parse_real(optarg, 86400, &n))
+		return bad_usage("not a number from 0 to 86400", optarg) + 1;
+	if (c == 'n' && n != (unsigned)n)
+		return bad_usage("not a whole number", optarg) + 1;
+	if (c == 'w')
+		a->watch_s = n;
+	else
+		a->count = (unsigned)n;
+	return 0;
+}
+
+/* 0, or the exit status plus 1. */
+static int parse_option(struct verb_args *a, int c)
+{
 
 	switch (c) {
 	case 'j':
@@ -165,45 +191,39 @@ static int parse_option(const struct verb *verb, struct verb_args *a, int c)
 		a->force = true;
 		return verb->takes & TAKES_FORCE
 			       ? 0
-			       : bad_usage("no --force for this verb", verb->name) + 1;
+			       : bad_usage("--force is for other verbs", NULL) + 1;
 	case 'd':
 		a->driver = optarg;
 		if (!(verb->takes & TAKES_DRIVER))
-			return bad_usage("no --driver for this verb", verb->name) + 1;
+			return bad_usage("--driver is for other verbs", NULL) + 1;
 		return bind_knows_driver(optarg) ? 0 : bad_usage("no such driver", optarg) + 1;
 	case 'l':
 		a->listed = true;
 		return verb->takes & TAKES_LISTED
 			       ? 0
-			       : bad_usage("no --listed for this verb", verb->name) + 1;
+			       : bad_usage("--listed is for other verbs", NULL) + 1;
 	case 'F':
 	case 'N':
 		a->flush = c == 'F';
 		return verb->takes & TAKES_FLUSH
 			       ? 0
-			       : bad_usage("no --flush for this verb", verb->name) + 1;
+			       : bad_usage("--flush is for other verbs", NULL) + 1;
 	case 'q':
 	case 's':
 		if (!(verb->takes & TAKES_QUEUE))
-			return bad_usage("no --queue for this verb", verb->name) + 1;
+			return bad_usage("--queue is for other verbs", NULL) + 1;
 		return parse_queue_option(a, c);
 	case 'w':
 	case 'n':
 		if (!(verb->takes & TAKES_WATCH))
-			return bad_usage("no --watch for this verb", verb->name) + 1;
-		if (optarg != NULL && !parse_real(optarg, 86400, &n))
-			return bad_usage("not a number from 0 to 86400", optarg) + 1;
-		if (c == 'w')
-			a->watch_s = n;
-		else
-			a->count = (unsigned)n;
-		return 0;
+			return bad_usage("--watch is for other verbs", NULL) + 1;
+		return parse_watch_option(a, c);
 	default:
-		return bad_usage("see the usage", NULL) + 1;
+		return bad_usage(NULL, NULL) + 1; /* getopt_long() has said why */
 	}
 }
 
-static int run_verb(const struct verb *verb, int argc, char **argv)
+static int run_verb(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
 		{"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
@@ -220,14 +240,16 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		return verb->run(&a);
 	}
 	while ((c = getopt_long(argc, argv, "jfhlw::n:", options, NULL)) != -1)
-		if ((res = parse_option(verb, &a, c)) != 0)
+		if ((res = parse_option(&a, c)) != 0)
 			return res - 1;
 	a.argc = argc - optind;
 	a.argv = argv + optind;
 	if (a.size != 0 && !a.has_queue)
 		return bad_usage("--size goes with --queue", NULL);
+	if (a.count != 0 && a.watch_s == 0)
+		return bad_usage("--count goes with --watch", NULL);
 	if (a.argc < verb->min_args || ((verb->takes & TAKES_LISTED) && a.argc == 0 && !a.listed))
-		return bad_usage("an argument is missing", verb->synopsis);
+		return bad_usage("an argument is missing", NULL);
 	if (a.argc > verb->max_args)
 		return bad_usage("one argument too many", a.argv[verb->max_args]);
 	return verb->run(&a);
@@ -235,8 +257,6 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const struct verb *verb;
-
 	if (argc < 2)
 		return bad_usage("a verb is missing", NULL);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
@@ -248,5 +268,6 @@ int main(int argc, char **argv)
 	verb = find_verb(argv[1]);
 	if (verb == NULL)
 		return bad_usage("no such verb", argv[1]);
-	return run_verb(verb, argc - 1, argv + 1);
+	argv[1] = argv[0]; /* what getopt_long() says begins with it */
+	return run_verb(argc - 1, argv + 1);
 }

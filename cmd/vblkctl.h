@@ -55,8 +55,8 @@ struct json_object *collect_figures(const char *target);
 /* vblkctl_watch.c: figures by interval, until interrupted or a->count is reached. */
 int watch_figures(const struct verb_args *a);
 
-/* vblkctl.c: the usage, on standard output, or with WHY (and WHAT, or NULL) on standard error; the exit
- * status. */
+/* vblkctl.c: the usage of the verb, on standard output, or after WHY (and WHAT; either may be NULL) on
+ * standard error; the exit status. */
 int help(void);
 int bad_usage(const char *why, const char *what);
 bool parse_real(const char *text, double max, double *out); /* positive, and nothing after it */

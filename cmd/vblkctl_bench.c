@@ -122,8 +122,10 @@ static bool take_value(struct bench_args *a, int c, const char *text)
 }
 
 /* 0, or the exit status plus 1. */
-static int take_option(struct bench_args *a, int c)
+static int take_option(struct bench_args *a, int c, const char *name)
 {
+	char why[64];
+
 	switch (c) {
 	case 'p':
 		a->opts.poll_only = true;
@@ -143,17 +145,18 @@ static int take_option(struct bench_args *a, int c)
 	case 'h':
 		return help() + 1;
 	case '?':
-		return bad_usage("see the usage", NULL) + 1;
+		return bad_usage(NULL, NULL) + 1; /* getopt_long() has said why */
 	default:
-		return take_value(a, c, optarg)
-			       ? 0
-			       : bad_usage("a value that does not fit", optarg) + 1;
+		if (take_value(a, c, optarg))
+			return 0;
+		(void)snprintf(why, sizeof(why), "--%s does not take", name);
+		return bad_usage(why, optarg) + 1;
 	}
 }
 
 static int parse(struct bench_args *a, int argc, char **argv)
 {
-	int c, res;
+	int c, res, which = 0;
 
 	*a = (struct bench_args){
 		.job = {.pattern = BENCH_RANDREAD,
@@ -164,8 +167,8 @@ static int parse(struct bench_args *a, int argc, char **argv)
 			.stop = &stop},
 		.opts = {.size = sizeof(a->opts)},
 	};
-	while ((c = getopt_long(argc, argv, "jfh", options, NULL)) != -1)
-		if ((res = take_option(a, c)) != 0)
+	while ((c = getopt_long(argc, argv, "jfh", options, &which)) != -1)
+		if ((res = take_option(a, c, options[which].name)) != 0)
 			return res;
 	if (optind + 1 != argc)
 		return bad_usage(

@@ -452,6 +452,9 @@ test_stat_shows_latencies_and_what_an_interval_brought() {
     "$BUILD/vblkctl" stat --watch=0.1 --count=2 "$MNT" | grep -c "$MNT" | grep -qx 2 || fail "not two lines"
     [ "$("$BUILD/vblkctl" stat --watch=x "$MNT" 2>&1 >/dev/null | head -n 1)" = \
         "vblkctl: not a number from 0 to 86400: x" ] || fail "a bad interval"
+    ! "$BUILD/vblkctl" stat --watch --count=0.5 "$MNT" 2>err || fail "half an interval"
+    ! "$BUILD/vblkctl" stat --count=1 "$MNT" 2>err || fail "no intervals to count"
+    grep -qx "vblkctl: --count goes with --watch" err || fail "$(cat err)"
 }
 
 test_info_says_what_the_disk_is() {

@@ -112,7 +112,11 @@ grep -q 'read other data than was written' "$T/err" || fail "other data: $(cat "
 for wrong in --rw=no --bs=0 --bs=1000 --iodepth=0 --queues=x --runtime=-1 --spin=-1 --ring-size=3 --no-such; do
     refused 2 '' "$BUILD/vblkctl" bench $wrong "$IMG"
 done
+refused 2 '--rw does not take: no' "$BUILD/vblkctl" bench --rw=no "$IMG"
 refused 2 'argument is missing' "$BUILD/vblkctl" bench
+! grep -q 'vblkctl stat' "$T/err" || fail "the usage is not of the verb alone: $(cat "$T/err")"
+"$BUILD/vblkctl" bench --help >"$T/out"
+grep -q randread "$T/out" || fail "no patterns in: $(cat "$T/out")"
 refused 1 'too few' "$BUILD/vblkctl" bench --bs=2M "$IMG"
 refused 1 'has only' "$BUILD/vblkctl" bench --span=1G "$IMG"
 truncate -s 64M "$T/fs.img"
