@@ -227,7 +227,7 @@ static const char *transport_of(struct vblk_disk *disk)
 {
 	const char *name = vblk_transport(disk->dev);
 
-	return name == NULL ? "file" : name;
+	return name == NULL ? "image file" : name;
 }
 
 int vblk_disk_info(struct vblk_disk *disk, struct vblk_info *info)

@@ -42,6 +42,7 @@ enum vup_backend_request { VUP_BACKEND_CONFIG_CHANGE = 2 };
 #define VUP_VERSION_MASK   3U
 #define VUP_REPLY          4U
 #define VUP_NEED_REPLY     8U
+#define VUP_F_LOG          26 /* feature bit: it can log what it writes, for a migration */
 #define VUP_F_PROTOCOL     30 /* feature bit: protocol features exist */
 #define VUP_PROTO_MQ       0
 #define VUP_PROTO_ACK      3 /* any request may ask for a reply */

@@ -229,9 +229,10 @@ static int vu_reset(struct virtio_device *vdev)
 	return err == 0 || err == -ENODEV ? err : -ETIMEDOUT;
 }
 
+/* Without those that are vhost-user's own, and no device's. */
 static uint64_t vu_get_features(struct virtio_device *vdev)
 {
-	return to_vu(vdev)->conn.features & ~(1ULL << VUP_F_PROTOCOL);
+	return to_vu(vdev)->conn.features & ~(1ULL << VUP_F_PROTOCOL | 1ULL << VUP_F_LOG);
 }
 
 static int vu_finalize_features(struct virtio_device *vdev)

@@ -485,7 +485,7 @@ START_TEST(read_only_disk_takes_no_writes)
 	open_queue();
 	ck_assert_int_eq(vblk_disk_info(disk, &info), 0);
 	ck_assert(info.read_only);
-	ck_assert_str_eq(info.transport, "file");
+	ck_assert_str_eq(info.transport, "image file");
 	ck_assert_str_eq(info.name, path);
 	ck_assert_int_eq(vblk_queue_do(q, VBLK_READ, 0, 4096, mem), 0);
 	ck_assert_int_eq(vblk_queue_do(q, VBLK_WRITE, 0, 4096, mem), -EROFS);

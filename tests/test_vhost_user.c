@@ -199,7 +199,12 @@ END_TEST
 
 START_TEST(disk_says_what_the_backend_is) /* VU5, VU8 */
 {
+	static struct vblk_detail d;
+
+	cfg.features |= BIT(VUP_F_LOG);
 	open_disk();
+	ck_assert_int_eq(vblk_describe(dev, &d), 0);
+	ck_assert_uint_eq(d.offered, cfg.features & ~(BIT(VUP_F_LOG) | BIT(VUP_F_PROTOCOL)));
 	ck_assert_uint_eq(info().nr_sectors, VMOCK_DISK_BYTES / 512);
 	ck_assert_uint_eq(info().nr_rings, 2);
 	ck_assert_str_eq(info().serial, "MOCK");

@@ -168,8 +168,8 @@ static int vblk_setup(struct thread_data *td)
 	if (!version_fits())
 		return 1;
 	if (o->disk == NULL) {
-		log_err("vblk: disk= is missing: a PCI address, vhost-user:SOCKET, an image "
-			"file\n");
+		log_err("vblk: disk= is missing: a PCI address, serial=ID, vhost-user:SOCKET or an "
+			"image file\n");
 		return 1;
 	}
 	td->o.use_thread = 1; /* a disk does not survive fork(2) */

@@ -87,7 +87,7 @@ struct vblk_info {
 	bool can_secure_erase;
 	uint8_t reserved[3];
 	uint32_t nr_resets; /* of the device, since it was opened */
-	char transport[32]; /* virtio-pci, modern; vhost-user; file */
+	char transport[32]; /* virtio-pci, modern; vhost-user; image file */
 	char serial[24];    /* empty: none */
 	char name[64];      /* as it was opened; for messages */
 };
