@@ -147,6 +147,15 @@ static struct json_object *topology_json(const struct vblk_detail *d)
 	return o;
 }
 
+static void add_config(struct json_object *o, const struct vblk_detail *d)
+{
+	json_object_object_add(o, "limits", limits_json(d));
+	if (d->features >> VIRTIO_BLK_F_GEOMETRY & 1)
+		json_object_object_add(o, "geometry", geometry_json(d));
+	if (d->features >> VIRTIO_BLK_F_TOPOLOGY & 1)
+		json_object_object_add(o, "topology", topology_json(d));
+}
+
 static struct json_object *vq_json(const struct vblk_detail *d, unsigned i)
 {
 	struct json_object *o = json_object_new_object();
@@ -199,14 +208,12 @@ struct json_object *disk_json_info(struct blockdev *dev)
 		o, "driver", d->driver == NULL ? NULL : json_object_new_string(d->driver));
 	add_bool(o, "interrupt", d->has_irq);
 	add_u64(o, "vectors", d->nr_vectors);
+	add_bool(o, "busy", d->busy);
 	add_u64(o, "status", d->status);
 	json_object_object_add(o, "status_names", status_json(d->status));
 	json_object_object_add(o, "features", features_json(d));
-	json_object_object_add(o, "limits", limits_json(d));
-	if (d->features >> VIRTIO_BLK_F_GEOMETRY & 1)
-		json_object_object_add(o, "geometry", geometry_json(d));
-	if (d->features >> VIRTIO_BLK_F_TOPOLOGY & 1)
-		json_object_object_add(o, "topology", topology_json(d));
+	if (!d->busy)
+		add_config(o, d);
 	if (d->lifetime.known)
 		json_object_object_add(o, "lifetime", lifetime_json(d));
 	json_object_object_add(o, "queues", vqs_json(d));

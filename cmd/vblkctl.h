@@ -45,12 +45,15 @@ const char *json_text(struct json_object *o, const char *key); /* "" likewise */
 /* The daemon that serves TARGET: a directory on the mount, or the source as it was given to mount.
  */
 int find_daemon(const char *target, pid_t *pid);
+int find_target(const char *target, pid_t *pid); /* likewise; on failure the reason was printed */
 /* Ask it LINE; on failure the reason was printed. */
 struct json_object *ask_daemon(const char *target, pid_t pid, const char *line);
-struct json_object *ask_daemon_within(
-	const char *target, pid_t pid, const char *line, int timeout_ms);
 /* The mounts' figures now: of TARGET, or (NULL) of all. NULL: failed, the reason was printed. */
 struct json_object *collect_figures(const char *target);
+
+/* vblkctl_mount.c: have the daemon of the mount in argv[0] do a JOB (vblkfs_jobs.h), and wait for its
+ * end; the exit status. RESULT: what --json prints. */
+int do_job(const struct verb_args *a, const char *job, const char *result);
 
 /* vblkctl_watch.c: figures by interval, until interrupted or a->count is reached. */
 int watch_figures(const struct verb_args *a);

@@ -1,39 +1,18 @@
 /* vblkctl_device.c - the verbs reset and cache: the daemon of a mount does something with its disk's
  * device, between two requests. */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include "vblkctl.h"
 
-#define PATIENCE_MS 120000 /* requests under way are finished first */
-
-/* Ask the daemon of TARGET; the exit status. */
-static int tell(const struct verb_args *a, const char *target, const char *line)
-{
-	struct json_object *o;
-	pid_t pid;
-
-	if (find_daemon(target, &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
-		return EXIT_FAILED;
-	}
-	o = ask_daemon_within(target, pid, line, PATIENCE_MS);
-	if (o == NULL)
-		return EXIT_FAILED;
-	if (a->json)
-		return print_json(o);
-	json_object_put(o);
-	return EXIT_OK;
-}
-
 int verb_reset(const struct verb_args *a)
 {
-	char line[64];
+	char job[64];
 
-	if (a->has_queue)
-		(void)snprintf(line, sizeof(line), "reset %u %u", a->queue, a->size);
-	return tell(a, a->argv[0], a->has_queue ? line : "reset");
+	if (!a->has_queue)
+		return do_job(a, "reset", "reset");
+	(void)snprintf(job, sizeof(job), "reset-queue %u %u", a->queue, a->size);
+	return do_job(a, job, "reset");
 }
 
 static int show_cache(const struct verb_args *a)
@@ -42,11 +21,8 @@ static int show_cache(const struct verb_args *a)
 	bool writeback;
 	pid_t pid;
 
-	if (find_daemon(a->argv[0], &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n",
-			a->argv[0]);
+	if (find_target(a->argv[0], &pid) < 0)
 		return EXIT_FAILED;
-	}
 	o = ask_daemon(a->argv[0], pid, "info");
 	if (o == NULL)
 		return EXIT_FAILED;
@@ -65,9 +41,9 @@ int verb_cache(const struct verb_args *a)
 	if (a->argc == 1)
 		return show_cache(a);
 	if (strcmp(a->argv[1], "writeback") == 0)
-		return tell(a, a->argv[0], "cache writeback");
+		return do_job(a, "cache-writeback", "writeback");
 	if (strcmp(a->argv[1], "writethrough") == 0)
-		return tell(a, a->argv[0], "cache writethrough");
+		return do_job(a, "cache-writethrough", "writethrough");
 	fprintf(stderr, "vblkctl: no cache mode '%s': there are writeback and writethrough\n",
 		a->argv[1]);
 	return EXIT_USAGE;

@@ -59,6 +59,10 @@ static void print_status(struct json_object *o)
 	struct json_object *names = member(o, "status_names");
 
 	print_interrupt(o);
+	if (is_true(o, "busy")) {
+		puts("  status        busy: it is being reset, or its cache set");
+		return;
+	}
 	printf("  status        0x%02" PRIx64, json_number(o, "status"));
 	for (size_t i = 0; i < json_object_array_length(names); i++)
 		printf(" %s", json_object_get_string(json_object_array_get_idx(names, i)));
@@ -122,6 +126,8 @@ static void print_limits(struct json_object *o)
 		"secure_erase_sector_alignment"};
 	struct json_object *limits = member(o, "limits");
 
+	if (limits == NULL) /* the device is busy */
+		return;
 	printf("  limits       ");
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		print_limit(limits, keys[i]);

@@ -76,48 +76,56 @@ static int report(const struct verb_args *a, struct json_object *o, const char *
 	return print_json(out);
 }
 
-static int do_verb(const struct verb_args *a, const char *line, bool pages, const char *result)
+int do_job(const struct verb_args *a, const char *job, const char *result)
+{
+	const char *target = a->argv[0];
+	pid_t pid;
+
+	if (find_target(target, &pid) < 0)
+		return EXIT_FAILED;
+	return report(a, await_job(target, pid, ask_until_free(target, pid, job)), result);
+}
+
+/* The same, of all that was written until now. */
+static int do_job_on_pages(const struct verb_args *a, const char *job, const char *result)
 {
 	const char *target = a->argv[0];
 	struct json_object *o;
 	char dir[4096];
 	pid_t pid;
-	int err = 0;
+	int err;
 
-	if (find_daemon(target, &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
+	if (find_target(target, &pid) < 0)
 		return EXIT_FAILED;
-	}
 	o = ask_daemon(target, pid, "hello");
 	if (o == NULL)
 		return EXIT_FAILED;
 	snprintf(dir, sizeof(dir), "%s", json_text(o, "mountpoint"));
 	json_object_put(o);
-	if (pages)
-		err = send_dirty_pages(dir);
+	err = send_dirty_pages(dir);
 	if (err < 0) {
 		fprintf(stderr, "vblkctl: %s: %s\n", dir, strerror(-err));
 		return EXIT_FAILED;
 	}
-	return report(a, await_job(target, pid, ask_until_free(target, pid, line)), result);
+	return do_job(a, job, result);
 }
 
 int verb_sync(const struct verb_args *a)
 {
-	return do_verb(a, "sync", true, "synced");
+	return do_job_on_pages(a, "sync", "synced");
 }
 
 int verb_freeze(const struct verb_args *a)
 {
-	return do_verb(a, "freeze", true, "frozen");
+	return do_job_on_pages(a, "freeze", "frozen");
 }
 
 int verb_thaw(const struct verb_args *a)
 {
-	return do_verb(a, "thaw", false, "thawed");
+	return do_job(a, "thaw", "thawed");
 }
 
 int verb_shutdown(const struct verb_args *a)
 {
-	return do_verb(a, a->flush ? "shutdown-flush" : "shutdown", false, "shut down");
+	return do_job(a, a->flush ? "shutdown-flush" : "shutdown", "shut down");
 }

@@ -191,15 +191,23 @@ int find_daemon(const char *target, pid_t *pid)
 	return realpath(target, full) == NULL ? -ENOENT : control_find("source", full, pid);
 }
 
-struct json_object *ask_daemon_within(
-	const char *target, pid_t pid, const char *line, int timeout_ms)
+int find_target(const char *target, pid_t *pid)
+{
+	int err = find_daemon(target, pid);
+
+	if (err < 0)
+		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
+	return err;
+}
+
+struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
 {
 	struct json_object *o, *error;
 	int fd = control_send(pid, line);
 	int err = fd;
 
 	if (fd >= 0) {
-		err = control_receive(fd, timeout_ms, &o);
+		err = control_receive(fd, ANSWER_MS, &o);
 		close(fd);
 	}
 	if (err < 0) {
@@ -215,22 +223,11 @@ struct json_object *ask_daemon_within(
 	return o;
 }
 
-struct json_object *ask_daemon(const char *target, pid_t pid, const char *line)
-{
-	return ask_daemon_within(target, pid, line, ANSWER_MS);
-}
-
 static struct json_object *figures_of(const char *target)
 {
-	struct json_object *o;
 	pid_t pid;
 
-	if (find_daemon(target, &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n", target);
-		return NULL;
-	}
-	o = ask_daemon(target, pid, "stat");
-	return o;
+	return find_target(target, &pid) < 0 ? NULL : ask_daemon(target, pid, "stat");
 }
 
 static bool collect(void *arg, pid_t pid, struct json_object *hello)

@@ -46,11 +46,8 @@ int verb_trim(const struct verb_args *a)
 	pid_t pid;
 	int err;
 
-	if (find_daemon(a->argv[0], &pid) < 0) {
-		fprintf(stderr, "vblkctl: %s: no vblkfs is mounted there or from there\n",
-			a->argv[0]);
+	if (find_target(a->argv[0], &pid) < 0)
 		return EXIT_FAILED;
-	}
 	hello = ask_daemon(a->argv[0], pid, "hello");
 	if (hello == NULL)
 		return EXIT_FAILED;

@@ -45,7 +45,6 @@
 #include "umount.h"
 #include "utab.h"
 #include "vblkfs_jobs.h"
-#include "virtio_blk.h"
 
 #define MESSAGE_BYTES 1024
 #define READAHEAD_KIB "1024"
@@ -178,68 +177,9 @@ static struct json_object *workers_json(const struct session *s)
 	return a;
 }
 
-static void add_result(struct json_object *out, int err)
-{
-	if (err == -EOPNOTSUPP)
-		add_string(out, "error", "this disk has no such thing");
-	else if (err == -EAGAIN)
-		add_string(out, "error", "the back-end is gone; try again when the next is there");
-	else if (err == -ETIMEDOUT)
-		add_string(out, "error", "the device does not finish what it has");
-	else if (err < 0)
-		add_string(out, "error", strerror(-err));
-	else
-		add_string(out, "result", "done");
-}
-
-static void reset_queue(
-	struct blockdev *dev, unsigned queue, unsigned size, struct json_object *out)
-{
-	int err = vblk_reset_queue(dev, queue, size);
-
-	if (err == -EINVAL)
-		add_string(out, "error",
-			"there is no such queue, or it can't have so many entries: a power of two, "
-			"from 4 "
-			"to the max_size that 'vblkctl info --json' shows");
-	else if (err == -ETIMEDOUT)
-		add_string(out, "error",
-			"the device did not finish what it has of that queue; 'vblkctl reset' "
-			"without "
-			"--queue resets the device");
-	else if (err == -ENOMEM)
-		add_string(out, "error", "it was reset, but there is no DMA memory for that size");
-	else if (err == -ECANCELED)
-		add_string(out, "error",
-			"the device can't reset that queue alone and was reset whole: the queue "
-			"has as many entries as before");
-	else
-		add_result(out, err);
-}
-
-/* What is done with the device, between two of its requests. */
-static bool device_answer(struct blockdev *dev, const char *line, struct json_object *out)
-{
-	bool writeback = strcmp(line, "cache writeback") == 0;
-	unsigned queue, size;
-
-	if (strcmp(line, "reset") == 0)
-		add_result(out, vblk_reset_disk(dev));
-	else if (sscanf(line, "reset %u %u", &queue, &size) == 2)
-		reset_queue(dev, queue, size, out);
-	else if (writeback || strcmp(line, "cache writethrough") == 0)
-		add_result(out, vblk_set_cache(dev, writeback));
-	else
-		return false;
-	return true;
-}
-
 static bool answer(void *arg, const char *line, struct json_object *out)
 {
 	const struct daemon *d = arg;
-
-	if (device_answer(d->dev, line, out))
-		return true;
 
 	if (d->jobs != NULL && jobs_answer(d->jobs, line, out))
 		return true;
@@ -364,7 +304,7 @@ static void open_control(struct daemon *d)
 {
 	int err;
 
-	err = jobs_create(d->fs, d->session, d->mount_dev, &d->jobs);
+	err = jobs_create(d->dev, d->fs, d->session, d->mount_dev, &d->jobs);
 	if (err == 0)
 		err = control_open(hello_json(d), answer, d, &d->control);
 	if (err < 0) {

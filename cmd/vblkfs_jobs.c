@@ -1,4 +1,4 @@
-/* vblkfs_jobs.c - sync, freeze, thaw and shutdown of a running mount (vblkfs_jobs.h).
+/* vblkfs_jobs.c - what may take long on a running mount (vblkfs_jobs.h).
  *
  * Invariants
  *  1. While the filesystem is frozen the session parks what would change it: no worker waits, so
@@ -14,6 +14,8 @@
 #include <syslog.h>
 #include <time.h>
 #include "../fusefs/session.h"
+#include "disk.h"
+#include "virtio_blk.h"
 #include "vblkfs_jobs.h"
 
 #define NR_RESULTS    16U
@@ -21,16 +23,34 @@
 #define DRAIN_MAX_MS  60000 /* however busy it is */
 #define DRAIN_LOOK_MS 1
 
+struct job {
+	const struct kind *kind;
+	unsigned arg[2];
+};
+
+struct kind {
+	const char *verb;
+	int nr_args;
+	int (*run)(struct jobs *j, const unsigned *arg);
+	const char *(*why)(int err);
+};
+
+struct result {
+	const struct kind *kind;
+	int err; /* 0, or negative */
+};
+
 struct jobs {
+	struct blockdev *dev;
 	struct fs *fs;
 	struct session *session;
-	dev_t dev;
-	pthread_mutex_t lock; /* guards all below but thread */
+	dev_t mount_dev;
+	pthread_mutex_t lock; /* guards all below but thread; not .job while it is at work */
 	unsigned number;      /* of the job at work, or of the last one */
 	bool at_work;
-	int results[NR_RESULTS]; /* by number; 0 or a negative errno */
-	int (*run)(struct jobs *j);
-	bool has_thread; /* to be joined */
+	struct job job;
+	struct result results[NR_RESULTS]; /* by number */
+	bool has_thread;                   /* to be joined */
 	pthread_t thread;
 };
 
@@ -59,7 +79,7 @@ static long kernel_waiting(const struct jobs *j)
 	long nr = -1;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/waiting", minor(j->dev));
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/waiting", minor(j->mount_dev));
 	f = fopen(path, "re");
 	if (f == NULL)
 		return -1;
@@ -117,11 +137,12 @@ static void await_dirty_pages(const struct jobs *j)
 	}
 }
 
-static int run_sync(struct jobs *j)
+static int run_sync(struct jobs *j, const unsigned *arg)
 {
 	struct fs_thread *t;
 	int err;
 
+	(void)arg;
 	await_dirty_pages(j);
 	session_settle(j->session); /* what has come has begun: fs_sync() waits for it */
 	err = fs_thread_open(j->fs, &t);
@@ -134,10 +155,11 @@ static int run_sync(struct jobs *j)
 
 /* ---- the others ---- */
 
-static int run_freeze(struct jobs *j)
+static int run_freeze(struct jobs *j, const unsigned *arg)
 {
 	int err;
 
+	(void)arg;
 	await_dirty_pages(j);
 	session_park(j->session);
 	err = fs_freeze(j->fs);
@@ -155,54 +177,19 @@ static int thaw(struct jobs *j)
 	return err;
 }
 
-static int run_shutdown(struct jobs *j)
+static int run_shutdown(struct jobs *j, const unsigned *arg)
 {
+	(void)arg;
 	return fs_shutdown(j->fs, false);
 }
 
-static int run_shutdown_flush(struct jobs *j)
+static int run_shutdown_flush(struct jobs *j, const unsigned *arg)
 {
+	(void)arg;
 	return fs_shutdown(j->fs, true);
 }
 
-static const struct {
-	const char *line;
-	int (*run)(struct jobs *j);
-} runs[] = {{"sync", run_sync}, {"freeze", run_freeze}, {"shutdown", run_shutdown},
-	{"shutdown-flush", run_shutdown_flush}};
-
-/* ---- jobs ---- */
-
-static void *job_main(void *arg)
-{
-	struct jobs *j = arg;
-	int err = j->run(j);
-
-	pthread_mutex_lock(&j->lock);
-	j->results[j->number % NR_RESULTS] = err;
-	j->at_work = false;
-	pthread_mutex_unlock(&j->lock);
-	return NULL;
-}
-
-/* Caller holds the lock. */
-static int start(struct jobs *j, int (*run)(struct jobs *j))
-{
-	int err;
-
-	if (j->has_thread)
-		pthread_join(j->thread, NULL);
-	j->has_thread = false;
-	j->run = run;
-	j->number++;
-	j->at_work = true;
-	err = -pthread_create(&j->thread, NULL, job_main, j);
-	j->has_thread = err == 0;
-	j->at_work = err == 0;
-	return err;
-}
-
-static const char *why(int err)
+static const char *why_of_fs(int err)
 {
 	switch (err) {
 	case -EBUSY:
@@ -218,13 +205,126 @@ static const char *why(int err)
 	}
 }
 
-static void add_error(struct json_object *out, int err)
+/* ---- the device, between two of its requests ---- */
+
+static int run_reset(struct jobs *j, const unsigned *arg)
 {
-	if (err < 0)
-		json_object_object_add(out, "error", json_object_new_string(why(err)));
+	(void)arg;
+	return vblk_reset_disk(j->dev);
 }
 
-static void answer_start(struct jobs *j, int (*run)(struct jobs *j), struct json_object *out)
+static int run_reset_queue(struct jobs *j, const unsigned *arg)
+{
+	return vblk_reset_queue(j->dev, arg[0], arg[1]);
+}
+
+static int run_cache_writeback(struct jobs *j, const unsigned *arg)
+{
+	(void)arg;
+	return vblk_set_cache(j->dev, true);
+}
+
+static int run_cache_writethrough(struct jobs *j, const unsigned *arg)
+{
+	(void)arg;
+	return vblk_set_cache(j->dev, false);
+}
+
+static const char *why_of_device(int err)
+{
+	switch (err) {
+	case -EOPNOTSUPP:
+		return "this disk has no such thing";
+	case -EAGAIN:
+		return "the back-end is gone; try again when the next is there";
+	case -ETIMEDOUT:
+		return "the device does not finish what it has";
+	default:
+		return strerror(-err);
+	}
+}
+
+static const char *why_of_queue(int err)
+{
+	switch (err) {
+	case -EINVAL:
+		return "there is no such queue, or it can't have so many entries: a power of two, "
+		       "from 4 to the max_size that 'vblkctl info --json' shows";
+	case -ETIMEDOUT:
+		return "the device did not finish what it has of that queue; 'vblkctl reset' "
+		       "without --queue resets the device";
+	case -ENOMEM:
+		return "it was reset, but there is no DMA memory for that size";
+	case -ECANCELED:
+		return "the device can't reset that queue alone and was reset whole: the queue has "
+		       "as many entries as before";
+	default:
+		return why_of_device(err);
+	}
+}
+
+/* ---- jobs ---- */
+
+static const struct kind kinds[] = {
+	{"sync", 0, run_sync, why_of_fs},
+	{"freeze", 0, run_freeze, why_of_fs},
+	{"shutdown", 0, run_shutdown, why_of_fs},
+	{"shutdown-flush", 0, run_shutdown_flush, why_of_fs},
+	{"reset", 0, run_reset, why_of_device},
+	{"reset-queue", 2, run_reset_queue, why_of_queue},
+	{"cache-writeback", 0, run_cache_writeback, why_of_device},
+	{"cache-writethrough", 0, run_cache_writethrough, why_of_device},
+};
+
+/* VERB, and its numbers. */
+static bool parse(const char *line, struct job *out)
+{
+	char verb[32];
+	int n = sscanf(line, "%31s %u %u", verb, &out->arg[0], &out->arg[1]);
+
+	for (size_t i = 0; n > 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(verb, kinds[i].verb) == 0 && n - 1 == kinds[i].nr_args) {
+			out->kind = &kinds[i];
+			return true;
+		}
+	return false;
+}
+
+static void *job_main(void *arg)
+{
+	struct jobs *j = arg;
+	int err = j->job.kind->run(j, j->job.arg);
+
+	pthread_mutex_lock(&j->lock);
+	j->results[j->number % NR_RESULTS] = (struct result){j->job.kind, err};
+	j->at_work = false;
+	pthread_mutex_unlock(&j->lock);
+	return NULL;
+}
+
+/* Caller holds the lock. */
+static int start(struct jobs *j, const struct job *job)
+{
+	int err;
+
+	if (j->has_thread)
+		pthread_join(j->thread, NULL);
+	j->has_thread = false;
+	j->job = *job;
+	j->number++;
+	j->at_work = true;
+	err = -pthread_create(&j->thread, NULL, job_main, j);
+	j->has_thread = err == 0;
+	j->at_work = err == 0;
+	return err;
+}
+
+static void add_error(struct json_object *out, const char *why)
+{
+	json_object_object_add(out, "error", json_object_new_string(why));
+}
+
+static void answer_start(struct jobs *j, const struct job *job, struct json_object *out)
 {
 	int err = 0;
 
@@ -232,40 +332,47 @@ static void answer_start(struct jobs *j, int (*run)(struct jobs *j), struct json
 	if (j->at_work) {
 		json_object_object_add(out, "busy", json_object_new_boolean(true));
 	} else {
-		err = start(j, run);
+		err = start(j, job);
 		if (err == 0)
 			json_object_object_add(out, "job", json_object_new_int((int)j->number));
 	}
 	pthread_mutex_unlock(&j->lock);
-	add_error(out, err);
+	if (err < 0)
+		add_error(out, strerror(-err));
 }
 
 static void answer_job(struct jobs *j, unsigned number, struct json_object *out)
 {
+	struct result r = {0};
 	bool known, done;
-	int err = 0;
 
 	pthread_mutex_lock(&j->lock);
 	known = number <= j->number && j->number - number < NR_RESULTS;
 	done = known && !(number == j->number && j->at_work);
 	if (done)
-		err = j->results[number % NR_RESULTS];
+		r = j->results[number % NR_RESULTS];
 	pthread_mutex_unlock(&j->lock);
 	json_object_object_add(out, "done", json_object_new_boolean(done || !known));
-	add_error(out, known ? err : -ESRCH);
+	if (!known)
+		add_error(out, strerror(ESRCH));
+	else if (r.err < 0)
+		add_error(out, r.kind->why(r.err));
 }
 
 bool jobs_answer(struct jobs *j, const char *line, struct json_object *out)
 {
+	struct job job;
 	unsigned number;
+	int err;
 
-	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
-		if (strcmp(line, runs[i].line) == 0) {
-			answer_start(j, runs[i].run, out);
-			return true;
-		}
+	if (parse(line, &job)) {
+		answer_start(j, &job, out);
+		return true;
+	}
 	if (strcmp(line, "thaw") == 0) {
-		add_error(out, thaw(j));
+		err = thaw(j);
+		if (err < 0)
+			add_error(out, why_of_fs(err));
 		return true;
 	}
 	if (sscanf(line, "job %u", &number) != 1)
@@ -280,15 +387,17 @@ void jobs_thaw(struct jobs *j)
 		syslog(LOG_NOTICE, "thawed, as the mount ends");
 }
 
-int jobs_create(struct fs *fs, struct session *session, dev_t mount_dev, struct jobs **out)
+int jobs_create(struct blockdev *dev, struct fs *fs, struct session *session, dev_t mount_dev,
+	struct jobs **out)
 {
 	struct jobs *j = calloc(1, sizeof(*j));
 
 	if (j == NULL)
 		return -ENOMEM;
+	j->dev = dev;
 	j->fs = fs;
 	j->session = session;
-	j->dev = mount_dev;
+	j->mount_dev = mount_dev;
 	pthread_mutex_init(&j->lock, NULL);
 	*out = j;
 	return 0;

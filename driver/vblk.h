@@ -141,9 +141,10 @@ struct vblk {
 	struct vblk_limits limits;
 	struct blk_info info; /* all but nr_sectors */
 	struct vblk_lifetime lifetime;
-	uint32_t unit_sectors; /* of a logical block */
-	bool zeroes_unmap;     /* WRITE_ZEROES may free the space */
-	unsigned timeout_s;    /* 0: a request may take for ever */
+	uint32_t unit_sectors;      /* of a logical block */
+	bool zeroes_unmap;          /* WRITE_ZEROES may free the space */
+	uint64_t offered, features; /* when it was opened; the bus chooses anew in a reset */
+	unsigned timeout_s;         /* 0: a request may take for ever */
 	struct vblk_watch watch;
 	void (*resized)(void *arg, uint64_t nr_sectors); /* may be NULL */
 	void *resized_arg;
@@ -153,6 +154,7 @@ struct vblk {
 
 	/* Resets: who makes one holds config_lock, as does who calls vblk_break(). */
 	uint64_t reset_ns[VBLK_RESETS_MAX]; /* the last that the device asked for */
+	atomic_bool busy; /* at one, or at what takes as long: config_lock is held till the end */
 	atomic_uint nr_resets, nr_queue_resets;
 	uint64_t nr_suspends; /* of the machine, when the device was last made live */
 

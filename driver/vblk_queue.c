@@ -717,6 +717,7 @@ int vblk_ring_resize(struct vblk_ring *ring, uint16_t size)
 
 	if (err == 0)
 		err = vq_resize(ring->vq, size);
+	pthread_mutex_lock(&ring->vblk->open_lock); /* vblk_describe() has no other */
 	owner_lock(&ring->lock);
 	if (err == 0) {
 		struct vblk_slots old = ring->slots;
@@ -726,6 +727,7 @@ int vblk_ring_resize(struct vblk_ring *ring, uint16_t size)
 		ring->max_segs = max_segs(ring->vq);
 	}
 	owner_unlock(&ring->lock);
+	pthread_mutex_unlock(&ring->vblk->open_lock);
 	free_slots(hw, &slots, false);
 	return err;
 }

@@ -170,7 +170,7 @@ static int renew(struct vblk *vblk, const char *why)
 	return err;
 }
 
-int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
+static int reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 {
 	const struct virtio_config_ops *config = vblk->vdev->config;
 	bool planned = cause == VBLK_REQUESTED;
@@ -202,6 +202,16 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 	return 0;
 }
 
+int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
+{
+	int err;
+
+	atomic_store(&vblk->busy, true);
+	err = reset(vblk, cause, why);
+	atomic_store(&vblk->busy, false);
+	return err;
+}
+
 /* QEMU's block device forgets a queue that is reset, but not the requests that it took from it: they
  * end later, in memory that is somebody else's by then and in the new ring (seen with 7.2). Its PCI
  * subsystem vendor is the one of its virtio devices. */
@@ -226,7 +236,7 @@ static int renew_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size, 
 	return config->enable_vq_after_reset(ring->vq);
 }
 
-int vblk_reset_ring(
+static int reset_ring(
 	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why)
 {
 	int resized = 0, err = atomic_load(&vblk->dead);
@@ -252,4 +262,15 @@ int vblk_reset_ring(
 	atomic_fetch_add(&vblk->nr_queue_resets, 1);
 	vblk_ring_thaw(ring);
 	return resized;
+}
+
+int vblk_reset_ring(
+	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why)
+{
+	int err;
+
+	atomic_store(&vblk->busy, true);
+	err = reset_ring(vblk, ring, size, planned, why);
+	atomic_store(&vblk->busy, false);
+	return err;
 }

@@ -26,6 +26,7 @@
 #define PHYSICAL_EXP_MAX 8U                  /* larger units are advice that nobody could follow */
 #define RING_MIN         3U                  /* header, data, status */
 #define QUEUE_MIN        4U                  /* and a power of two */
+#define BUSY_LOOK_US     1000U               /* between two looks at config_lock */
 #define SIZE_MIN         VIRTIO_BLK_ID_BYTES /* a segment of what is not data */
 #define NO_LIMIT         UINT32_MAX
 
@@ -582,6 +583,8 @@ static int vblk_probe(struct virtio_device *vdev)
 	vblk->timeout_s = opts->timeout_s;
 	vblk->resized = opts->resized;
 	vblk->resized_arg = opts->resized_arg;
+	vblk->offered = vdev->offered;
+	vblk->features = vdev->features;
 	vblk->write_through = opts->write_through && virtio_has_feature(vdev, VIRTIO_BLK_F_FLUSH);
 	set_info(vblk, &c, opts);
 	set_limits(vblk, &c);
@@ -723,6 +726,28 @@ static void describe_rings(struct vblk *vblk, struct vblk_detail *out)
 	pthread_mutex_unlock(&vblk->open_lock);
 }
 
+/* Caller holds config_lock. */
+static void describe_device(struct vblk *vblk, struct vblk_detail *out)
+{
+	struct virtio_device *vdev = vblk->vdev;
+
+	if (atomic_load(&vdev->gone) == 0) /* else its addresses may be another one's by now */
+		out->status = vdev->config->get_status(vdev);
+	if (atomic_load(&vblk->dead) == 0 && (out->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		describe_config(vblk, out);
+}
+
+/* Take config_lock; false: who has it may keep it for long. */
+static bool lock_unless_busy(struct vblk *vblk)
+{
+	while (!virtio_config_trylock(vblk->vdev)) {
+		if (atomic_load(&vblk->busy))
+			return false;
+		vblk->hw->ops->sleep_us(vblk->hw, BUSY_LOOK_US);
+	}
+	return true;
+}
+
 int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 {
 	struct vblk *vblk = (struct vblk *)dev;
@@ -735,18 +760,17 @@ int vblk_describe(struct blockdev *dev, struct vblk_detail *out)
 		.driver = vdev->hw->driver,
 		.has_irq = atomic_load(&vdev->has_irq),
 		.nr_vectors = vdev->nr_vectors,
-		.offered = vdev->offered,
-		.features = vdev->features,
+		.offered = vblk->offered,
+		.features = vblk->features,
 		.lifetime = vblk->lifetime};
 	if (vdev->config->regions != NULL)
 		out->nr_regions = vdev->config->regions(vdev, out->region);
-	virtio_config_lock(vdev); /* while somebody resets it, it has no configuration */
 	describe_rings(vblk, out);
-	if (atomic_load(&vdev->gone) == 0) /* else its addresses may be another one's by now */
-		out->status = vdev->config->get_status(vdev);
-	if (atomic_load(&vblk->dead) == 0 && (out->status & VIRTIO_CONFIG_S_DRIVER_OK))
-		describe_config(vblk, out);
-	virtio_config_unlock(vdev);
+	out->busy = !lock_unless_busy(vblk); /* then it may have no configuration */
+	if (!out->busy) {
+		describe_device(vblk, out);
+		virtio_config_unlock(vdev);
+	}
 	return 0;
 }
 
@@ -798,13 +822,16 @@ int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size)
 /* 5.2.6.1: with 0 nothing that was written before is committed, so it is flushed first. */
 static int change_cache(struct vblk *vblk, bool writeback)
 {
-	int err = vblk_quiesce(vblk);
+	int err;
 
+	atomic_store(&vblk->busy, true);
+	err = vblk_quiesce(vblk);
 	if (err == 0)
 		err = write_cache_mode(vblk, writeback);
 	if (err == 0)
 		atomic_store(&vblk->volatile_cache, writeback);
 	vblk_rings_thaw(vblk);
+	atomic_store(&vblk->busy, false);
 	return err;
 }
 

@@ -26,6 +26,7 @@ struct vblk_detail {
 	const char *driver; /* the kernel's, by which it is reached; NULL: none */
 	bool has_irq;
 	unsigned nr_vectors; /* 0: the interrupt is a line */
+	bool busy; /* it is being reset, or its cache set: status and configuration are 0 here */
 	uint8_t status;
 	uint64_t offered, features;
 	uint32_t size_max,
@@ -51,9 +52,10 @@ struct vblk_detail {
 	unsigned nr_regions;
 	struct virtio_region region[VIRTIO_REGIONS_MAX];
 };
-int vblk_describe(struct blockdev *dev, struct vblk_detail *out); /* -ENODEV: no virtio disk */
-const char *vblk_transport(const struct blockdev *dev);           /* NULL: no virtio disk */
-const char *virtio_blk_feature_name(unsigned bit);                /* NULL: not known */
+/* Waits for no reset. -ENODEV: no virtio disk. */
+int vblk_describe(struct blockdev *dev, struct vblk_detail *out);
+const char *vblk_transport(const struct blockdev *dev); /* NULL: no virtio disk */
+const char *virtio_blk_feature_name(unsigned bit);      /* NULL: not known */
 
 /* Reset the device and go on: what it has is finished first, and nothing is lost. -EOPNOTSUPP: it
  * can't be; -EAGAIN: it is away; -ETIMEDOUT: it does not finish, and can't be reset before. */

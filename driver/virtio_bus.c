@@ -237,6 +237,11 @@ void virtio_config_lock(struct virtio_device *vdev)
 	pthread_mutex_lock(&vdev->config_lock);
 }
 
+bool virtio_config_trylock(struct virtio_device *vdev)
+{
+	return pthread_mutex_trylock(&vdev->config_lock) == 0;
+}
+
 void virtio_config_unlock(struct virtio_device *vdev)
 {
 	pthread_mutex_unlock(&vdev->config_lock);

@@ -170,6 +170,7 @@ int virtio_reset_device(struct virtio_device *vdev);
 int virtio_device_restart(struct virtio_device *vdev);
 /* Keep config_changed() from being called, and wait until it is not. */
 void virtio_config_lock(struct virtio_device *vdev);
+bool virtio_config_trylock(struct virtio_device *vdev);
 void virtio_config_unlock(struct virtio_device *vdev);
 /* 0; -ENODEV: it has gone; -EIO: it says DEVICE_NEEDS_RESET; -ECONNRESET: it has lost its
  * DRIVER_OK, or all of its state; -EAGAIN: it is away. One register read. */

@@ -2402,6 +2402,47 @@ START_TEST(queue_of_a_size_that_can_not_be_is_refused)
 }
 END_TEST
 
+static struct vblk_detail while_busy;
+
+/* Only now does the device do what the driver waits for. */
+static void describe_and_serve(struct model *m, uint32_t us, void *arg)
+{
+	(void)us, (void)arg;
+	if (!while_busy.busy)
+		ck_assert_int_eq(vblk_describe(r.dev, &while_busy), 0);
+	stop_holding();
+	(void)model_complete_all(m);
+}
+
+START_TEST(device_is_described_while_it_is_busy) /* looped: reset, of a queue, cache */
+{
+	static struct vblk_detail later;
+	static struct io io[3];
+	uint8_t *buf;
+	int err;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	r.cfg.on_sleep = describe_and_serve;
+	while_busy = (struct vblk_detail){.busy = true};
+	open_holding(io, BLK_WRITE, 3, &buf);
+	while_busy.busy = false;
+	err = _i == 0   ? vblk_reset_disk(r.dev)
+	      : _i == 1 ? vblk_reset_queue(r.dev, 0, 16)
+			: vblk_set_cache(r.dev, false);
+	ck_assert_int_eq(err, 0);
+	ck_assert(while_busy.busy);
+	ck_assert_uint_eq(while_busy.status | while_busy.seg_max, 0);
+	ck_assert_uint_eq(while_busy.features, model_driver_features(r.m));
+	ck_assert_uint_eq(while_busy.ring[0].size, 32);
+	ck_assert_int_eq(vblk_describe(r.dev, &later), 0);
+	ck_assert(!later.busy);
+	ck_assert_uint_eq(later.status, 0xf);
+	ck_assert_uint_eq(later.ring[0].size, _i == 1 ? 16 : 32);
+	all_end_with(io, 3, 0);
+	blk_dma_free(r.dev, buf, 3 * 512);
+}
+END_TEST
+
 START_TEST(queue_keeps_its_size_where_there_is_no_memory)
 {
 	unsigned nth = 0;
@@ -2549,6 +2590,7 @@ static void add_queue_resets(TCase *tc)
 	tcase_add_test(tc, queue_with_requests_of_qemu_is_not_reset_alone);
 	tcase_add_test(tc, queues_are_resized_under_load);
 	tcase_add_test(tc, queue_of_a_size_that_can_not_be_is_refused);
+	tcase_add_loop_test(tc, device_is_described_while_it_is_busy, 0, 3);
 	tcase_add_test(tc, queue_keeps_its_size_where_there_is_no_memory);
 }
 

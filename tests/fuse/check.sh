@@ -464,6 +464,17 @@ test_info_says_what_the_disk_is() {
     ! "$BUILD/vblkctl" info "$IMG.none" || fail "no such disk"
 }
 
+refused_by_the_disk() { # ARGUMENT... of vblkctl
+    ! "$BUILD/vblkctl" "$@" 2>"$T/err" || fail "done: $*"
+    [ "$(cat "$T/err")" = "vblkctl: $MNT: this disk has no such thing" ] || fail "$*: $(cat "$T/err")"
+}
+
+test_an_image_has_no_device_to_reset() {
+    refused_by_the_disk reset "$MNT"
+    refused_by_the_disk reset --queue=0 "$MNT"
+    refused_by_the_disk cache "$MNT" writethrough
+}
+
 # All but "interrupt", which an image file has not: see tests/vhost/check.sh.
 test_static_probes_tell_what_the_disk_does() {
     has_probes || return 0

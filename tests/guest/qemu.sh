@@ -61,3 +61,9 @@ fault_off() { # DISK NUMBER
 	put_below "$1" "file$1"
 	qemu_ask '{"execute": "blockdev-del", "arguments": {"node-name": "fault'"$1"'"}}' >/dev/null
 }
+
+# Of a disk with iops=.
+limit_requests() { # DISK NUMBER, A SECOND
+	qemu_ask '{"execute": "qom-set", "arguments": {"path": "/objects/limit'"$1"'",
+		"property": "limits", "value": {"iops-total": '"$2"'}}}' >/dev/null
+}

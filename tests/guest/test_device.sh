@@ -2,9 +2,11 @@
 # what is done with the device of a mount: resize, trim, cache mode, reset; and what is seen of it
 # guest: --smp 2 --monitor --timeout 600
 # disk: 1G,num-queues=2,serial=device
+# disk: mkfs,256M,iops=100000
 # shellcheck disable=SC2086 # inside sets MNT: no blanks in it
 . tests/guest/qemu.sh
 DISK=0000:00:05.0
+SLOW=0000:00:06.0
 
 fresh_mount() {
 	vblkctl bind $DISK
@@ -91,6 +93,32 @@ test_reset_and_cache_mode_under_load() {
 	mount -t fuse.vblkfs $DISK $MNT
 	same_tree /run/tree $MNT/tree
 	cmp /run/large $MNT/large
+	umount $MNT
+}
+
+# The reset waits for a device that has seconds to do; who only looks does not.
+test_a_busy_device_is_looked_at_without_waiting() {
+	local pid i
+	vblkctl bind $SLOW
+	mount -t fuse.vblkfs $SLOW $MNT
+	dd if=/dev/zero of=$MNT/file bs=1M count=32 conv=fsync status=none
+	limit_requests 1 1
+	for i in $(seq 0 2 30); do
+		dd if=$MNT/file of=/dev/null bs=1M count=1 skip=$i iflag=direct status=none &
+	done
+	vblkctl reset $MNT &
+	pid=$!
+	until [ "$(info_of $MNT .busy)" = true ]; do
+		kill -0 $pid || fail "it was reset before anybody saw it"
+	done
+	vblkctl info $MNT | grep 'status  *busy' || fail "info does not say so"
+	[ "$(info_of $MNT .limits)" = null ] || fail "it has limits"
+	[ "$(stat_number $MNT errors)" = 0 ] || fail "no figures"
+	kill -0 $pid || fail "that waited for the reset"
+	limit_requests 1 100000
+	wait
+	[ "$(info_of $MNT '[.busy, .resets, .limits.seg_max > 0] | tojson')" = '[false,1,true]' ] ||
+		fail "$(info_of $MNT .)"
 	umount $MNT
 }
 

@@ -174,11 +174,6 @@ test_what_was_synced_survives_kills_of_the_daemon() {
 	fsck.vblkfs -n -f $FAULTY
 }
 
-limit_requests() { # DISK NUMBER, A SECOND
-	qemu_ask '{"execute": "qom-set", "arguments": {"path": "/objects/limit'"$1"'",
-		"property": "limits", "value": {"iops-total": '"$2"'}}}' >/dev/null
-}
-
 # Kill the daemon of the slow disk while the device has many reads to do yet, for seconds to come.
 kill_with_reads_in_flight() {
 	local i pid
