@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include "disk.h"
+#include "libvblk.h"
 #include "parse_bytes.h"
 #include "signature.h"
 #include "vblkctl.h"
@@ -190,19 +190,11 @@ static int refuse(const char *source, const char *why)
 	return EXIT_FAILED;
 }
 
-static int check_signature(const char *source)
+static int check_signature(const char *source, struct vblk_disk *disk)
 {
-	const struct disk_opts opts = {.read_only = true};
-	struct blockdev *dev;
 	char what[256], line[512];
-	int found;
+	int found = signature_find_on(disk->dev, what, sizeof(what));
 
-	if (disk_open(source, &opts, &dev, line, sizeof(line)) < 0) {
-		fprintf(stderr, "vblkctl: %s\n", line);
-		return EXIT_FAILED;
-	}
-	found = signature_find_on(dev, what, sizeof(what));
-	blk_close(dev);
 	if (found == SIGNATURE_NONE)
 		return EXIT_OK;
 	if (found < 0)
@@ -211,16 +203,6 @@ static int check_signature(const char *source)
 		snprintf(line, sizeof(line),
 			"it carries %s; --force to overwrite that all the same", what);
 	return refuse(source, line);
-}
-
-static int check_writing(const struct bench_args *a)
-{
-	if (!bench_writes(a->job.pattern))
-		return EXIT_OK;
-	if (!a->destroy_data)
-		return refuse(a->source,
-			"what is on the disk would be overwritten; --destroy-data if it may be");
-	return a->force ? EXIT_OK : check_signature(a->source);
 }
 
 /* --- what came of it --- */
@@ -312,6 +294,8 @@ static struct json_object *result_json(const struct bench_args *a, const struct 
 	add_number(o, "kicks", r->kicks);
 	add_number(o, "kicks_saved", r->kicks_saved);
 	add_number(o, "interrupts", r->interrupts);
+	add_number(o, "resets", r->info.nr_resets);
+	add_number(o, "queue_resets", r->info.nr_queue_resets);
 	return o;
 }
 
@@ -370,6 +354,10 @@ static void print_result(const struct bench_args *a, const struct bench_result *
 	print_histogram(&r->latency);
 	printf("  %" PRIu64 " doorbells, %" PRIu64 " saved, %" PRIu64 " interrupts\n", r->kicks,
 		r->kicks_saved, r->interrupts);
+	if (r->info.nr_resets + r->info.nr_queue_resets > 0)
+		printf("  the device was reset meanwhile: %u times, and %u times one of its "
+		       "queues\n",
+			r->info.nr_resets, r->info.nr_queue_resets);
 }
 
 static int report(const struct bench_args *a, const struct bench_result *r)
@@ -395,25 +383,43 @@ static void log_below(int priority, const char *line)
 		fprintf(stderr, "vblkctl: %s\n", line);
 }
 
+/* With DISK open, so that what was looked at is what is overwritten. */
+static int bench(const struct bench_args *a, struct vblk_disk *disk)
+{
+	static struct bench_result result;
+	char err[512];
+
+	if (bench_writes(a->job.pattern) && !a->force &&
+		check_signature(a->source, disk) != EXIT_OK)
+		return EXIT_FAILED;
+	if (bench_run(disk, &a->job, &result, err, sizeof(err)) < 0) {
+		fprintf(stderr, "vblkctl: %s\n", err);
+		return EXIT_FAILED;
+	}
+	return report(a, &result);
+}
+
 int verb_bench(const struct verb_args *args)
 {
 	const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
-	static struct bench_result result;
+	struct vblk_disk *disk;
 	struct bench_args a;
 	char err[512];
 	int status = parse(&a, args->argc, args->argv);
 
 	if (status != 0)
 		return status - 1;
-	status = check_writing(&a);
-	if (status != EXIT_OK)
-		return status;
+	if (bench_writes(a.job.pattern) && !a.destroy_data)
+		return refuse(a.source,
+			"what is on the disk would be overwritten; --destroy-data if it may be");
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	vblk_set_log(log_below);
-	if (bench_run(a.source, &a.opts, &a.job, &result, err, sizeof(err)) < 0) {
+	if (vblk_disk_open(a.source, &a.opts, &disk, err, sizeof(err)) < 0) {
 		fprintf(stderr, "vblkctl: %s\n", err);
 		return EXIT_FAILED;
 	}
-	return report(&a, &result);
+	status = bench(&a, disk);
+	(void)vblk_disk_close(disk);
+	return status;
 }

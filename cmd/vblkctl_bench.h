@@ -31,7 +31,7 @@ struct bench_job {
 };
 
 struct bench_result {
-	struct vblk_info info;
+	struct vblk_info info; /* in the end */
 	struct histogram latency;
 	double seconds;
 	uint64_t nr_errors, nr_wrong; /* of the former: read, but not as written */
@@ -40,8 +40,7 @@ struct bench_result {
 };
 
 bool bench_writes(enum bench_pattern pattern);
-/* Open SOURCE, do JOB, close it. 0, with requests that failed counted; or a negative errno, with a
- * line in ERR. */
-int bench_run(const char *source, const struct vblk_opts *opts, const struct bench_job *job,
-	struct bench_result *result, char *err, size_t err_bytes);
+/* Do JOB on DISK. 0, with requests that failed counted; or a negative errno, with a line in ERR. */
+int bench_run(struct vblk_disk *disk, const struct bench_job *job, struct bench_result *result,
+	char *err, size_t err_bytes);
 #endif

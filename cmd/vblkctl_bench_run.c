@@ -9,11 +9,16 @@
 #include <time.h>
 #include "vblkctl_bench.h"
 
+struct figures {
+	uint64_t kicks, kicks_saved, interrupts;
+};
+
 struct run {
 	const struct bench_job *job;
 	struct vblk_disk *disk;
 	uint64_t nr_places; /* where on the disk a request may be: multiples of its length */
 	uint64_t begin_ns, end_ns;
+	struct figures before;
 	struct worker *workers;
 };
 
@@ -215,19 +220,24 @@ static int open_worker(struct worker *w, const struct run *run, unsigned number)
 	return err < 0 ? err : make_slots(w);
 }
 
-static void sum_figures(struct vblk_disk *disk, struct bench_result *r)
+/* Since the disk was opened. */
+static struct figures sum_figures(struct vblk_disk *disk)
 {
 	struct vblk_stat stat = {.size = sizeof(stat)};
+	struct figures sum = {0};
 
 	for (unsigned ring = 0; vblk_disk_stat(disk, ring, &stat) == 0; ring++) {
-		r->kicks += stat.kicks;
-		r->kicks_saved += stat.kicks_saved;
-		r->interrupts += stat.interrupts;
+		sum.kicks += stat.kicks;
+		sum.kicks_saved += stat.kicks_saved;
+		sum.interrupts += stat.interrupts;
 	}
+	return sum;
 }
 
 static void sum_up(struct run *run, struct bench_result *r)
 {
+	struct figures now = sum_figures(run->disk);
+
 	r->seconds = (double)(now_ns() - run->begin_ns) / 1e9;
 	for (unsigned i = 0; i < run->job->queues; i++) {
 		const struct worker *w = &run->workers[i];
@@ -238,7 +248,10 @@ static void sum_up(struct run *run, struct bench_result *r)
 		if (r->first_error == 0)
 			r->first_error = w->first_error;
 	}
-	sum_figures(run->disk, r);
+	r->kicks = now.kicks - run->before.kicks;
+	r->kicks_saved = now.kicks_saved - run->before.kicks_saved;
+	r->interrupts = now.interrupts - run->before.interrupts;
+	(void)vblk_disk_info(run->disk, &r->info);
 }
 
 /* Threads for all, or an error and none is left. */
@@ -247,6 +260,7 @@ static int work_all(struct run *run)
 	unsigned n;
 	int err = 0;
 
+	run->before = sum_figures(run->disk);
 	run->begin_ns = now_ns();
 	run->end_ns = run->job->runtime_s == 0
 			      ? UINT64_MAX
@@ -308,20 +322,17 @@ static int measure(struct run *run, const struct vblk_info *info, char *err, siz
 	return 0;
 }
 
-int bench_run(const char *source, const struct vblk_opts *opts, const struct bench_job *job,
-	struct bench_result *result, char *err, size_t err_bytes)
+int bench_run(struct vblk_disk *disk, const struct bench_job *job, struct bench_result *result,
+	char *err, size_t err_bytes)
 {
-	struct run run = {.job = job};
-	int code = vblk_disk_open(source, opts, &run.disk, err, err_bytes);
+	struct run run = {.disk = disk, .job = job};
+	int code;
 
-	if (code < 0)
-		return code;
 	*result = (struct bench_result){.info.size = sizeof(result->info)};
-	code = vblk_disk_info(run.disk, &result->info);
+	code = vblk_disk_info(disk, &result->info);
 	if (code == 0)
 		code = measure(&run, &result->info, err, err_bytes);
 	if (code == 0)
 		code = run_workers(&run, result, err, err_bytes);
-	(void)vblk_disk_close(run.disk);
 	return code;
 }

@@ -246,6 +246,7 @@ int vblk_disk_info(struct vblk_disk *disk, struct vblk_info *info)
 	now.can_write_zeroes = i.can_write_zeroes;
 	now.can_secure_erase = i.can_secure_erase;
 	now.nr_resets = i.nr_resets;
+	now.nr_queue_resets = i.nr_queue_resets;
 	(void)snprintf(now.transport, sizeof(now.transport), "%s", transport_of(disk));
 	(void)snprintf(now.serial, sizeof(now.serial), "%s", i.serial);
 	(void)snprintf(now.name, sizeof(now.name), "%s", i.name);

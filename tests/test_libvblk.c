@@ -15,6 +15,7 @@
 #include "libvblk.h"
 #include "model/rig.h"
 #include "model/vmock.h"
+#include "virtio_blk.h"
 
 #define DISK_BYTES (1U << 20)
 #define NR_IO      32U
@@ -612,6 +613,17 @@ START_TEST(reset_by_request_loses_nothing)
 }
 END_TEST
 
+START_TEST(resets_of_a_queue_are_counted_by_themselves)
+{
+	struct vblk_info info = {.size = sizeof(info)};
+
+	ck_assert_int_eq(vblk_reset_queue(disk->dev, 0, 0), 0);
+	ck_assert_int_eq(vblk_disk_info(disk, &info), 0);
+	ck_assert_uint_eq(info.nr_queue_resets, 1);
+	ck_assert_uint_eq(info.nr_resets, 0);
+}
+END_TEST
+
 START_TEST(failed_write_with_fua_is_not_flushed)
 {
 	uint64_t before = count_flushes();
@@ -709,6 +721,7 @@ static void add_model(Suite *suite)
 	tcase_add_test(tc, figures_are_by_the_ring);
 	tcase_add_test(tc, memory_of_the_callers_own_fails_on_a_device);
 	tcase_add_test(tc, reset_by_request_loses_nothing);
+	tcase_add_test(tc, resets_of_a_queue_are_counted_by_themselves);
 	tcase_add_test(tc, failed_write_with_fua_is_not_flushed);
 	suite_add_tcase(suite, tc);
 }

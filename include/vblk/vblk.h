@@ -86,10 +86,11 @@ struct vblk_info {
 	bool can_write_zeroes;
 	bool can_secure_erase;
 	uint8_t reserved[3];
-	uint32_t nr_resets; /* of the device, since it was opened */
-	char transport[32]; /* virtio-pci, modern; vhost-user; image file */
-	char serial[24];    /* empty: none */
-	char name[64];      /* as it was opened; for messages */
+	uint32_t nr_resets;       /* of the device, since it was opened */
+	uint32_t nr_queue_resets; /* of one of its queues alone */
+	char transport[32];       /* virtio-pci, modern; vhost-user; image file */
+	char serial[24];          /* empty: none */
+	char name[64];            /* as it was opened; for messages */
 };
 int vblk_disk_info(struct vblk_disk *disk, struct vblk_info *info);
 

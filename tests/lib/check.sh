@@ -122,6 +122,12 @@ refused 1 'has only' "$BUILD/vblkctl" bench --span=1G "$IMG"
 truncate -s 64M "$T/fs.img"
 "$BUILD/mkfs.vblkfs" -q -L mine "$T/fs.img"
 refused 1 'a vblkfs filesystem, label "mine"' "$BUILD/vblkctl" bench --rw=write --ios=1 --destroy-data "$T/fs.img"
+# It is opened once, to be written, and so looked at as nobody else has it.
+(
+    exec 9<"$T/fs.img"
+    flock -s 9
+    refused 1 'in use by another process' "$BUILD/vblkctl" bench --rw=write --ios=1 --destroy-data "$T/fs.img"
+)
 bench --rw=write --ios=1 --destroy-data --force "$T/fs.img"
 
 truncate -s 0 "$IMG"
@@ -137,6 +143,9 @@ if command -v qemu-storage-daemon >/dev/null; then
     bench --rw=write --ios=250 --destroy-data --verify "vhost-user:$SOCK"
     bench --rw=read --ios=500 --queues=2 --bs=1K --verify "vhost-user:$SOCK"
     bench --rw=flush --ios=10 "vhost-user:$SOCK"
+    # Neither opening it nor looking at what it carries is part of the job.
+    bench --rw=write --ios=1 --destroy-data --verify "vhost-user:$SOCK"
+    [ "$(jq '.kicks + .kicks_saved, .resets, .queue_resets' "$T/json" | xargs)" = '1 0 0' ] || fail "figures: $(cat "$T/json")"
     kill_backend
     bench --rw=read --ios=250 --verify "$IMG"
     says "vhost-user:$SOCK: no back-end listens there" "$T/shared" "vhost-user:$SOCK"
