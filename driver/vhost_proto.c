@@ -109,7 +109,8 @@ static ssize_t receive_some(int fd, void *to, size_t bytes, int *passed_fd)
 	struct msghdr msg = {.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control,
-		.msg_controllen = sizeof(control)};
+		/* For one, without the padding: it would hold a second one, and nobody close it. */
+		.msg_controllen = CMSG_LEN(sizeof(int))};
 	const struct cmsghdr *c;
 	ssize_t n;
 

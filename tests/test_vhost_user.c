@@ -1,6 +1,7 @@
 /* test_vhost_user.c - the vhost-user transport, and a disk that lives and dies behind it. Row ids
  * are those of the vhost-user checklist. */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -238,6 +239,35 @@ START_TEST(notes_without_a_file_end_it) /* VU15 */
 	cfg.bad_request = VUP_GET_INFLIGHT_FD;
 	cfg.how = BAD_NO_FD;
 	is_refused(-EPROTO, "broke the protocol at GET_INFLIGHT_FD");
+}
+END_TEST
+
+static unsigned nr_open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	(void)closedir(dir);
+	return n;
+}
+
+START_TEST(descriptors_nobody_asked_for_are_not_kept) /* VU15 */
+{
+	unsigned before;
+
+	mock = vmock_start(&cfg);
+	before = nr_open_fds();
+	vmock_config(mock)->bad_request = VUP_GET_INFLIGHT_FD;
+	vmock_config(mock)->how = BAD_MORE_FDS;
+	open_disk();
+	disk_works();
+	close_disk();
+	for (int i = 0; nr_open_fds() > before && i < 2000; i++) /* the back-end's end, too */
+		(void)usleep(1000);
+	ck_assert_uint_eq(nr_open_fds(), before);
 }
 END_TEST
 
@@ -896,6 +926,7 @@ static void add_beginning(TCase *tc)
 	tcase_add_test(tc, replies_may_come_byte_by_byte);
 	tcase_add_loop_test(tc, wrong_reply_ends_it, 0, 30);
 	tcase_add_test(tc, notes_without_a_file_end_it);
+	tcase_add_test(tc, descriptors_nobody_asked_for_are_not_kept);
 	tcase_add_loop_test(tc, backend_that_closes_is_named, 0, 10);
 	tcase_add_loop_test(tc, request_that_is_refused_is_named, 0, 4);
 	tcase_add_loop_test(tc, backend_without_protocol_features_has_no_configuration, 0, 2);

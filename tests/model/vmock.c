@@ -289,28 +289,31 @@ static bool send_all(struct vmock *v, int fd, const void *from, size_t bytes)
 	return true;
 }
 
-/* The first byte of FROM, with FD. */
-static bool send_fd(int to, const void *from, int fd)
+#define FDS_MAX 3U
+
+/* The first byte of FROM, with FD, NR times. */
+static bool send_fd(int to, const void *from, int fd, unsigned nr)
 {
-	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))] = {0};
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(FDS_MAX * sizeof(int))] = {0};
 	struct iovec iov = {(void *)from, 1};
 	struct msghdr msg = {.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control,
-		.msg_controllen = sizeof(control)};
+		.msg_controllen = CMSG_SPACE(nr * sizeof(int))};
 
-	*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+	*CMSG_FIRSTHDR(&msg) = (struct cmsghdr){.cmsg_len = CMSG_LEN(nr * sizeof(int)),
 		.cmsg_level = SOL_SOCKET,
 		.cmsg_type = SCM_RIGHTS};
-	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof(fd));
+	for (unsigned i = 0; i < nr; i++)
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)) + i * sizeof(fd), &fd, sizeof(fd));
 	return sendmsg(to, &msg, MSG_NOSIGNAL) == 1;
 }
 
-static bool send_header(struct vmock *v, const uint32_t h[3], int fd)
+static bool send_header(struct vmock *v, const uint32_t h[3], int fd, unsigned nr_fds)
 {
 	if (fd < 0)
 		return send_all(v, v->fd, h, 12);
-	return send_fd(v->fd, h, fd) && send_all(v, v->fd, (const uint8_t *)h + 1, 11);
+	return send_fd(v->fd, h, fd, nr_fds) && send_all(v, v->fd, (const uint8_t *)h + 1, 11);
 }
 
 static bool reply_fd(struct vmock *v, uint32_t request, const void *payload, uint32_t bytes, int fd)
@@ -329,7 +332,8 @@ static bool reply_fd(struct vmock *v, uint32_t request, const void *payload, uin
 		h[2] += sizeof(more);
 	if (bad && v->cfg.how == BAD_NO_FD)
 		fd = -1;
-	return send_header(v, h, fd) && send_all(v, v->fd, payload, bytes) &&
+	return send_header(v, h, fd, bad && v->cfg.how == BAD_MORE_FDS ? FDS_MAX : 1) &&
+	       send_all(v, v->fd, payload, bytes) &&
 	       (!bad || v->cfg.how != BAD_SIZE || send_all(v, v->fd, more, sizeof(more)));
 }
 

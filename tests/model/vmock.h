@@ -26,7 +26,16 @@ struct vmock_config {      /* start from vmock_defaults(); may be changed betwee
 	bool in_pieces;       /* replies come byte by byte */
 	bool hold;            /* complete nothing */
 	unsigned bad_request; /* the reply to this one is wrong in */
-	enum { BAD_NOTHING, BAD_TYPE, BAD_FLAGS, BAD_SIZE, BAD_REFUSED, BAD_CLOSE, BAD_NO_FD } how;
+	enum {
+		BAD_NOTHING,
+		BAD_TYPE,
+		BAD_FLAGS,
+		BAD_SIZE,
+		BAD_REFUSED,
+		BAD_CLOSE,
+		BAD_NO_FD,
+		BAD_MORE_FDS
+	} how;
 };
 
 void vmock_defaults(struct vmock_config *cfg);
