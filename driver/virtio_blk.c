@@ -324,8 +324,9 @@ static void vblk_freeze(struct virtio_device *vdev)
 
 	for (unsigned i = 0; i < vblk->nr_rings; i++)
 		vblk_ring_freeze(&vblk->ring[i]);
-	/* What it finished is finished, and counts as written: see restore_rings(). */
-	if (vdev->rings_kept)
+	/* What it finished is finished, and counts as written: see restore_rings(). Not of one that was
+	 * given up: its requests have all failed. */
+	if (vdev->rings_kept && !atomic_load(&vblk->breaking))
 		(void)vblk_rings_reap(vblk);
 }
 

@@ -678,6 +678,26 @@ START_TEST(backend_that_can_not_go_on_for_the_last_is_refused)
 }
 END_TEST
 
+/* Back-ends finish what they have when a ring is stopped. */
+START_TEST(what_is_done_after_the_disk_was_given_up_is_nobodys) /* VU15 */
+{
+	unsigned before;
+
+	opts.max_rings = 1;
+	opts.timeout_s = 1;
+	open_disk();
+	before = vmock_count(mock, VUP_SET_OWNER);
+	vmock_config(mock)->hold = true;
+	submit(1, BLK_READ);
+	wait_held(1);
+	all_end_with(1, -EIO);
+	vmock_push_used(mock, 0, 0);
+	come_back();
+	wait_attempts(before - 1);
+	ck_assert_int_eq(blk_do(q, BLK_READ, 0, 8, buf), -EIO);
+}
+END_TEST
+
 START_TEST(backend_that_does_not_return_is_given_up)
 {
 	vhost_user_retry_s = 1;
@@ -958,6 +978,7 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, next_backend_is_told_the_cache_mode);
 	tcase_add_test(tc, next_backend_has_its_own_capacity);
 	tcase_add_loop_test(tc, backend_that_can_not_go_on_for_the_last_is_refused, 0, 3);
+	tcase_add_test(tc, what_is_done_after_the_disk_was_given_up_is_nobodys);
 	tcase_add_test(tc, backend_that_does_not_return_is_given_up);
 	tcase_add_loop_test(tc, disk_without_a_backend_is_closed_at_once, 0, 3);
 	tcase_add_test(tc, used_id_that_is_not_in_flight_is_a_broken_protocol);
