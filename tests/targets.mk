@@ -72,18 +72,20 @@ RUNS ?= 1000000
 FUZZERS ?= ring device
 FUZZ_CC = $(if $(findstring clang,$(CC)),$(CC),clang)
 FUZZ_SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_COVER := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=stack-depth # there are several stacks
 FUZZ_SRC := $(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c))
-FUZZ_WRAP := pthread_create pthread_join pthread_setname_np clock_gettime nanosleep poll eventfd \
-	eventfd_read eventfd_write read write close syslog # tests/fuzz/world.h
+FUZZ_WRAP := pthread_create pthread_join pthread_setname_np pthread_mutex_lock clock_gettime nanosleep syslog \
+	poll eventfd eventfd_read eventfd_write read write close socket socketpair setsockopt connect shutdown \
+	send sendmsg recv recvmsg # tests/fuzz/world.h, fds.h
 $(O)/fuzz/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(call say,CC)
-	$(Q)$(FUZZ_CC) $(BASE) $(FUZZ_SAN) -fsanitize=fuzzer-no-link -DHW_MODEL $(DEP_CFLAGS) -Idriver -Itests \
+	$(Q)$(FUZZ_CC) $(BASE) $(FUZZ_SAN) $(FUZZ_COVER) -DHW_MODEL $(DEP_CFLAGS) -Idriver -Itests \
 		$(CPPFLAGS) -c -o $@ $<
 # libFuzzer itself keeps the true clock.
-$(O)/fuzz/driver.o: $(DRIVER_SRC:%.c=$(O)/fuzz/obj/%.o)
+$(O)/fuzz/driver.o: $(DRIVER_SRC:%.c=$(O)/fuzz/obj/%.o) tests/targets.mk
 	$(call say,LINK)
-	$(Q)$(LD) -r $(FUZZ_WRAP:%=--wrap=%) -o $@ $^
+	$(Q)$(LD) -r $(FUZZ_WRAP:%=--wrap=%) -o $@ $(filter %.o,$^)
 $(O)/fuzz/ring $(O)/fuzz/device: $(O)/fuzz/%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o \
 		$(FUZZ_SRC:%.c=$(O)/fuzz/obj/%.o) $(O)/fuzz/driver.o
 	$(call say,LINK)

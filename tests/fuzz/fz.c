@@ -6,7 +6,6 @@
 #include <string.h>
 #include "fz.h"
 
-#define DEVICE_BASE 0x7300000000ULL /* of the arena; a legacy device reaches 44 bits */
 #define PAGE_BYTES  4096U
 #define ARENA_BYTES (1U << 20) /* more costs time, and shows nothing */
 
@@ -60,8 +59,7 @@ void *fz_dma_alloc(struct fz_dma *dma, size_t bytes)
 	uint8_t *mem = arena + dma->used;
 
 	FZ_CHECK(bytes > 0, "no bytes of DMA memory asked for");
-	if (whole > ARENA_BYTES - dma->used ||
-		dma->nr == sizeof(dma->piece) / sizeof(dma->piece[0]))
+	if (whole > ARENA_BYTES - dma->used || dma->nr == FZ_DMA_PIECES)
 		return NULL;
 	ASAN_UNPOISON_MEMORY_REGION(mem, bytes);
 	memset(mem, 0, bytes);
@@ -90,17 +88,17 @@ uint64_t fz_dma_addr(const struct fz_dma *dma, const void *mem, size_t *contig)
 		return UINT64_MAX;
 	if (contig != NULL)
 		*contig = (size_t)(piece->mem + piece->bytes - (const uint8_t *)mem);
-	return DEVICE_BASE + (uint64_t)((const uint8_t *)mem - arena);
+	return FZ_DMA_BASE + (uint64_t)(piece - dma->piece) * FZ_DMA_SPREAD +
+	       (uint64_t)((const uint8_t *)mem - piece->mem);
 }
 
 uint8_t *fz_dma_host(const struct fz_dma *dma, uint64_t addr, uint64_t bytes)
 {
-	const uint8_t *p = arena + (addr - DEVICE_BASE) % ARENA_BYTES;
-	const struct fz_piece *piece = piece_at(dma, p);
+	uint64_t i = (addr - FZ_DMA_BASE) / FZ_DMA_SPREAD,
+		 off = (addr - FZ_DMA_BASE) % FZ_DMA_SPREAD;
 
-	if (addr < DEVICE_BASE || addr - DEVICE_BASE >= ARENA_BYTES)
+	if (addr < FZ_DMA_BASE || i >= dma->nr || dma->piece[i].mem == NULL ||
+		off >= dma->piece[i].bytes || bytes > dma->piece[i].bytes - off)
 		return NULL;
-	if (piece == NULL || bytes > (uint64_t)(piece->mem + piece->bytes - p))
-		return NULL;
-	return piece->mem + (p - piece->mem);
+	return dma->piece[i].mem + off;
 }

@@ -19,14 +19,19 @@ uint64_t fz_take(struct fz_input *in, unsigned bytes); /* little-endian; up to 8
 void fz_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* DMA memory: no piece takes the place of another while a run lasts, and around them and in their
- * place lies poison for AddressSanitizer. The device's addresses are nobody's pointers. */
+ * place lies poison for AddressSanitizer. The device's addresses are nobody's pointers, and far from
+ * each other. */
+#define FZ_DMA_BASE   0x7300000000ULL /* a legacy device reaches 44 bits */
+#define FZ_DMA_SPREAD (32ULL << 20)
+#define FZ_DMA_PIECES 512U
+
 struct fz_piece {
 	uint8_t *mem; /* NULL: freed */
 	size_t bytes;
 };
 
 struct fz_dma {
-	struct fz_piece piece[512];
+	struct fz_piece piece[FZ_DMA_PIECES];
 	unsigned nr;
 	size_t used; /* of the arena */
 	size_t live; /* bytes */

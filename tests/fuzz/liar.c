@@ -1,6 +1,7 @@
 /* liar.c - see liar.h. */
 #include <errno.h>
 #include <string.h>
+#include "fds.h"
 #include "liar.h"
 #include "world.h"
 
@@ -29,58 +30,18 @@ static struct liar *to_liar(struct hw *hw)
 
 /* --- requests --- */
 
-static void drop_taken(struct liar *l, unsigned i)
+static struct dev_ring *ring_of(struct liar *l, unsigned queue)
 {
-	l->nr_taken--;
-	memmove(&l->taken[i], &l->taken[i + 1], (l->nr_taken - i) * sizeof(l->taken[0]));
+	struct liar_queue *q = &l->queue[queue];
+
+	return q->live && l->master && !l->gone ? &q->ring : NULL;
 }
 
 static bool take(struct liar *l, unsigned queue)
 {
-	struct liar_queue *q = &l->queue[queue % LIAR_QUEUES];
-	struct liar_taken *t = &l->taken[l->nr_taken];
+	struct dev_ring *ring = ring_of(l, queue % LIAR_QUEUES);
 
-	if (!q->live || !l->master || l->gone || l->nr_taken == LIAR_TAKEN_MAX ||
-		!dev_ring_take(&q->ring, &t->chain))
-		return false;
-	FZ_CHECK(t->chain.sane || l->dirty, "descriptors lead out of DMA memory");
-	t->queue = queue % LIAR_QUEUES;
-	l->nr_taken++;
-	return true;
-}
-
-static void move_data(struct liar *l, const struct dev_chain *c, bool out, uint64_t sector)
-{
-	uint64_t at = 0;
-	unsigned first = out ? 1 : 0, last = c->nr - 1;
-
-	for (unsigned i = first; i < last; i++) {
-		if (c->seg[i].writable == out)
-			continue;
-		if (!l->dirty)
-			l->ops->data(l->ops->arg, out, sector, c->seg[i].mem, c->seg[i].bytes, at);
-		at += c->seg[i].bytes;
-	}
-}
-
-/* What an honest device does. How many bytes it wrote. */
-static uint32_t execute(struct liar *l, const struct dev_chain *c, uint8_t status)
-{
-	struct virtio_blk_outhdr header;
-	const struct dev_seg *end;
-
-	if (!c->sane || c->nr < 2 || c->seg[0].bytes < sizeof(header))
-		return 0;
-	end = &c->seg[c->nr - 1];
-	if (!end->writable)
-		return 0;
-	memcpy(&header, c->seg[0].mem, sizeof(header));
-	if (status == VIRTIO_BLK_S_OK && le32_get(header.type) == VIRTIO_BLK_T_IN)
-		move_data(l, c, false, le64_get(header.sector));
-	if (le32_get(header.type) == VIRTIO_BLK_T_OUT)
-		move_data(l, c, true, le64_get(header.sector));
-	end->mem[end->bytes - 1] = status;
-	return (uint32_t)c->in_bytes;
+	return ring != NULL && dev_blk_take(&l->blk, ring, queue % LIAR_QUEUES);
 }
 
 /* Where there are vectors, all of them: what an interrupt is for is only a hint. */
@@ -91,21 +52,16 @@ static void raise_irq(struct liar *l, uint8_t isr)
 	l->vectors_to_tell = l->vectors;
 	for (unsigned i = 0; i < l->vectors; i++)
 		if (l->redirect[i] >= 0)
-			world_signal(l->redirect[i]);
+			fds_signal(l->redirect[i]);
 }
 
 static void finish(struct liar *l, unsigned i, uint8_t status)
 {
-	struct liar_taken *t = &l->taken[i];
-	struct liar_queue *q = &l->queue[t->queue];
+	struct dev_ring *ring = ring_of(l, l->blk.taken[i].queue);
 
-	if (q->live && l->master && !l->gone) {
-		uint32_t bytes = execute(l, &t->chain, status);
-
-		dev_ring_use(&q->ring, t->chain.id, bytes, t->chain.skip);
+	dev_blk_finish(&l->blk, ring, i, status);
+	if (ring != NULL)
 		raise_irq(l, VIRTIO_PCI_ISR_QUEUE);
-	}
-	drop_taken(l, i);
 }
 
 void liar_serve(struct liar *l)
@@ -113,7 +69,7 @@ void liar_serve(struct liar *l)
 	unsigned limit = 1000; /* a ring full of lies may have more to take than was ever there */
 
 	for (unsigned i = 0; i < LIAR_QUEUES; i++)
-		while (limit-- > 0 && (l->nr_taken > 0 || take(l, i)))
+		while (limit-- > 0 && (l->blk.nr_taken > 0 || take(l, i)))
 			finish(l, 0, VIRTIO_BLK_S_OK);
 }
 
@@ -122,9 +78,7 @@ static void reset_queue(struct liar *l, unsigned queue)
 	struct liar_queue *q = &l->queue[queue];
 
 	*q = (struct liar_queue){.max = q->max, .notify_off = q->notify_off, .size = q->max};
-	for (unsigned i = l->nr_taken; i > 0; i--)
-		if (l->taken[i - 1].queue == queue)
-			drop_taken(l, i - 1);
+	dev_blk_forget(&l->blk, queue);
 }
 
 static void reset(struct liar *l)
@@ -133,7 +87,7 @@ static void reset(struct liar *l)
 		reset_queue(l, i);
 	l->status = 0;
 	l->isr = 0;
-	l->dirty = false;
+	l->blk.dirty = false;
 	memset(l->driver_features, 0xff, sizeof(l->driver_features));
 }
 
@@ -177,7 +131,7 @@ static void act_on_ring(struct liar *l, const struct liar_event *e)
 
 	if (!q->live || !l->master || l->gone)
 		return;
-	l->dirty = true; /* a request may seem done that is not */
+	l->blk.dirty = true; /* a request may seem done that is not */
 	if (e->act == LIAR_USE)
 		dev_ring_use(&q->ring, e->value & 0xffff, e->value >> 16, 1);
 	else if (e->act == LIAR_JUMP)
@@ -185,6 +139,24 @@ static void act_on_ring(struct liar *l, const struct liar_event *e)
 	else
 		dev_ring_scribble(&q->ring, e->arg / LIAR_QUEUES, e->value);
 	raise_irq(l, VIRTIO_PCI_ISR_QUEUE);
+}
+
+static void suspend(struct liar *l, uint32_t value)
+{
+	l->nr_suspends += value & 1;
+	if (value & 2)
+		reset(l);
+	if (value & 4)
+		set_master(l, false);
+}
+
+static void set_capacity(struct liar *l, uint32_t sectors)
+{
+	const le64 val = le64_of(sectors);
+
+	l->generation++;
+	memcpy(l->config + CONFIG(capacity), &val, sizeof(val));
+	raise_irq(l, VIRTIO_PCI_ISR_CONFIG);
 }
 
 static void act(struct liar *l, const struct liar_event *e)
@@ -228,9 +200,9 @@ static void act(struct liar *l, const struct liar_event *e)
 		(void)take(l, e->arg);
 		break;
 	case LIAR_FINISH:
-		if (l->nr_taken > 0) {
-			l->dirty |= e->arg % l->nr_taken != 0 && is_in_order(l);
-			finish(l, e->arg % l->nr_taken, (uint8_t)e->value);
+		if (l->blk.nr_taken > 0) {
+			l->blk.dirty |= e->arg % l->blk.nr_taken != 0 && is_in_order(l);
+			finish(l, e->arg % l->blk.nr_taken, (uint8_t)e->value);
 		}
 		break;
 	case LIAR_HOLD:
@@ -250,6 +222,12 @@ static void act(struct liar *l, const struct liar_event *e)
 		set_master(l, false);
 		if (e->value & 1)
 			l->status &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+		break;
+	case LIAR_SUSPEND:
+		suspend(l, e->value);
+		break;
+	case LIAR_CAPACITY:
+		set_capacity(l, e->value);
 		break;
 	default:
 		act_on_ring(l, e);
@@ -564,8 +542,10 @@ static void bar_write(struct hw *hw, int bar, uint64_t off, unsigned bytes, uint
 
 	tick(l);
 	check_access(l, bar, off, bytes);
-	if (l->gone)
+	if (l->gone) {
+		l->blk.dirty = true; /* should it return, it knows nothing of this */
 		return;
+	}
 	if (bar == LEGACY_BAR)
 		write_legacy(l, off, val, bytes);
 	else if (bar != BAR)
@@ -667,26 +647,36 @@ static uint64_t dma_load(struct hw *hw, const void *p, int bytes)
 	memcpy(&val, p, (size_t)bytes);
 	if (l->loads)
 		memcpy(&val, &l->load, bytes < 4 ? (size_t)bytes : 4);
-	l->dirty |= l->loads; /* the driver may be led astray by it, and let go of a request */
+	l->blk.dirty |= l->loads; /* the driver may be led astray by it, and let go of a request */
 	l->loads = false;
 	return val;
+}
+
+/* A vector that has something to tell, and is not redirected: 1 + its number. */
+static int next_vector(struct liar *l)
+{
+	while (l->vectors_to_tell > 0)
+		if (l->redirect[--l->vectors_to_tell] < 0)
+			return 1 + (int)l->vectors_to_tell;
+	return 0;
 }
 
 static int irq_wait(struct hw *hw, int wake_fd)
 {
 	struct liar *l = to_liar(hw);
+	int vector;
 
-	tick(l);
-	if (world_is_ending() && world_is_readable(wake_fd))
-		return 0;
-	if (l->irq_error != 0)
-		return l->irq_error;
-	while (l->vectors_to_tell > 0)
-		if (l->redirect[--l->vectors_to_tell] < 0)
-			return 1 + (int)l->vectors_to_tell;
-	if (l->vectors > 0 || !l->irq_raised || l->irq_masked) {
-		world_rest();
-		return 0;
+	for (;; world_rest()) {
+		tick(l);
+		if (fds_is_readable(wake_fd))
+			return 0;
+		if (l->irq_error != 0)
+			return l->irq_error;
+		vector = next_vector(l);
+		if (vector > 0)
+			return vector;
+		if (l->vectors == 0 && l->irq_raised && !l->irq_masked)
+			break;
 	}
 	l->irq_raised = false;
 	l->irq_masked = true;
@@ -788,6 +778,11 @@ static void sleep_us(struct hw *hw, uint32_t us)
 	liar_sleep(l);
 }
 
+static uint64_t nr_suspends(struct hw *hw)
+{
+	return to_liar(hw)->nr_suspends;
+}
+
 static void close_hw(struct hw *hw)
 {
 	struct liar *l = to_liar(hw);
@@ -823,6 +818,7 @@ static const struct hw_ops ops = {
 	.bus_master = bus_master,
 	.function_reset = function_reset,
 	.sleep_us = sleep_us,
+	.nr_suspends = nr_suspends,
 	.close = close_hw,
 	.dma_load = dma_load,
 };
@@ -876,6 +872,9 @@ static void fill_config(struct liar *l)
 		.max_write_zeroes_sectors = le32_of(1024),
 		.max_write_zeroes_seg = le32_of(1),
 		.write_zeroes_may_unmap = 1,
+		.max_secure_erase_sectors = le32_of(1024),
+		.max_secure_erase_seg = le32_of(1),
+		.secure_erase_sector_alignment = le32_of(8),
 	};
 
 	memcpy(l->config, &c, sizeof(c));
@@ -883,16 +882,15 @@ static void fill_config(struct liar *l)
 
 #define BIT(n) (1U << (n) % 32)
 
-void liar_begin(struct liar *l, const struct liar_ops *liar_ops)
+void liar_begin(struct liar *l)
 {
-	memset(l, 0, offsetof(struct liar, taken));
+	memset(l, 0, offsetof(struct liar, blk.taken));
 	fz_dma_begin(&l->dma);
 	l->hw.ops = &ops;
 	l->hw.ids = (struct hw_ids){.vendor = VIRTIO_PCI_VENDOR, .device = VIRTIO_PCI_DEVICE_BLK};
 	l->hw.bar[BAR].bytes = BAR_BYTES;
 	l->hw.has_irq = true;
 	memcpy(l->hw.name, "liar", 5);
-	l->ops = liar_ops;
 	l->num_queues = LIAR_QUEUES;
 	l->features[0] = BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) |
 			 BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_TOPOLOGY) |

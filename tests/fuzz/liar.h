@@ -6,16 +6,15 @@
  *
  * It checks the driver, too: no register is touched outside of what is there and was mapped, none
  * after close(); ring descriptors lead nowhere but to DMA memory, and to data only of requests that
- * are not done yet (liar_ops). */
+ * are not done yet (dev_blk_ops). */
 #ifndef VBLKFS_FUZZ_LIAR_H
 #define VBLKFS_FUZZ_LIAR_H
-#include "dev_ring.h"
+#include "dev_blk.h"
 #include "fz.h"
 #include "hw.h"
 #include "virtio.h"
 
 #define LIAR_QUEUES     8U
-#define LIAR_TAKEN_MAX  12U
 #define LIAR_ARMED_MAX  16U
 #define LIAR_QUEUE_REGS 3U
 #define LIAR_VECTORS    4U
@@ -41,6 +40,8 @@ enum liar_act {
 	LIAR_QUEUE,    /* queue ARG: a register is VALUE */
 	LIAR_STUCK,    /* the next reset takes VALUE reads of the status */
 	LIAR_MASTER,   /* bus mastering is lost; VALUE odd: and DRIVER_OK */
+	LIAR_SUSPEND, /* VALUE odd: the machine was; 2: the device lost its state; 4: and mastering */
+	LIAR_CAPACITY, /* VALUE sectors, told by an interrupt */
 	LIAR_NR_ACTS
 };
 
@@ -48,13 +49,6 @@ struct liar_event {
 	enum liar_act act;
 	uint16_t arg;
 	uint32_t value;
-};
-
-struct liar_ops { /* of who drives the driver */
-	/* An honest device moves data of SECTOR on to or from MEM. */
-	void (*data)(void *arg, bool to_device, uint64_t sector, uint8_t *mem, uint32_t bytes,
-		uint64_t at);
-	void *arg;
 };
 
 struct liar_queue {
@@ -67,7 +61,6 @@ struct liar_queue {
 
 struct liar {
 	struct hw hw; /* first */
-	const struct liar_ops *ops;
 	struct fz_dma dma;
 	uint32_t features[2]; /* offered */
 	uint8_t config[sizeof(struct virtio_blk_config)];
@@ -86,12 +79,13 @@ struct liar {
 	uint32_t select[2], driver_features[2];
 	uint16_t queue_select;
 	struct liar_queue queue[LIAR_QUEUES];
-	bool master, master_stuck, gone, hold, closed, irq_masked, irq_raised, dirty;
+	bool master, master_stuck, gone, hold, closed, irq_masked, irq_raised;
 	int irq_error;
 	uint16_t config_vector;
 	unsigned vectors;         /* in use; 0: the line is */
 	unsigned vectors_to_tell; /* of them, that irq_wait has yet to give */
 	int redirect[LIAR_VECTORS];
+	uint64_t nr_suspends;
 	unsigned stuck;              /* reads of the status until a reset is done */
 	unsigned sleeps, all_sleeps; /* since liar_go_on(), and since liar_begin() */
 	bool never_reset;            /* the driver was right to think that it can't be reset */
@@ -104,14 +98,10 @@ struct liar {
 	bool answers, loads, fails; /* the next one lies */
 	uint32_t answer, load, fail;
 
-	unsigned nr_taken;
-	struct liar_taken {
-		unsigned queue;
-		struct dev_chain chain;
-	} taken[LIAR_TAKEN_MAX];
+	struct dev_blk blk; /* last */
 };
 
-void liar_begin(struct liar *l, const struct liar_ops *ops); /* honest, with what QEMU offers */
+void liar_begin(struct liar *l);     /* honest, with what QEMU offers; whose data: blk.ops */
 void liar_be_legacy(struct liar *l); /* with the registers of a legacy device, after liar_begin() */
 /* EVENT happens now (WHEN 0), or at the access number WHEN from now. */
 void liar_do(struct liar *l, unsigned when, const struct liar_event *event);

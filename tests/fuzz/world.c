@@ -1,57 +1,60 @@
-/* world.c - see world.h. */
+/* world.c - see world.h.
+ *
+ * The opener runs on the stack that libFuzzer gave it, each thread on one of its own (a fiber). It is
+ * always the opener that gives a thread its turn, and gets it back. */
+#include <dlfcn.h>
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <syslog.h>
 #include <time.h>
-#include <unistd.h>
+#include <ucontext.h>
 #include "fz.h"
 #include "world.h"
 
 #define THREADS_MAX 8U
-#define FDS_MAX     64
-#define FD_BASE     1000000 /* no real one is as large */
-#define LOOK_NS     2000U   /* a look at the clock takes so long */
+#define STACK_BYTES (256U << 10)
+#define TURNS_MAX   20000U /* that somebody waits for a lock, or for the end of a thread */
+#define NAP_US      50000U /* only those who poll for want of interrupts nap; for them time flies */
+#define LOOK_NS     2000U  /* a look at the clock takes so long */
 #define START_S     1000
 
 int __wrap_pthread_create(
 	pthread_t *out, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 int __wrap_pthread_join(pthread_t thread, void **result);
 int __wrap_pthread_setname_np(pthread_t thread, const char *name);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
 int __wrap_nanosleep(const struct timespec *ts, struct timespec *left);
-int __wrap_poll(struct pollfd *fds, nfds_t nr, int timeout_ms);
-int __wrap_eventfd(unsigned count, int flags);
-int __wrap_eventfd_read(int fd, eventfd_t *count);
-int __wrap_eventfd_write(int fd, eventfd_t count);
-ssize_t __wrap_read(int fd, void *buf, size_t bytes);
-ssize_t __wrap_write(int fd, const void *buf, size_t bytes);
-int __wrap_close(int fd);
 void __wrap_syslog(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct fiber {
+	ucontext_t context;
+	const void *stack;
+	size_t bytes;
+	void *fake; /* AddressSanitizer's stack */
+};
+
+static _Alignas(4096) uint8_t stacks[THREADS_MAX][STACK_BYTES];
 
 static struct {
 	struct world_ops ops;
 	uint64_t now_ns;
 	bool fail_next;
+	unsigned nr_critical;
 	struct {
 		void *(*start)(void *);
 		void *arg;
+		struct fiber fiber;
 		bool joined, ended;
 	} thread[THREADS_MAX];
 	unsigned nr_threads;
-	int turn;    /* whose, -1: the opener's */
-	bool ending; /* it must end */
-	bool polled; /* it has been in poll() in this turn */
-	jmp_buf rest;
-	struct {
-		bool open;
-		uint64_t count;
-	} fd[FDS_MAX];
+	int turn; /* whose, -1: the opener's */
+	struct fiber opener;
 } w;
 
 void world_begin(const struct world_ops *ops)
@@ -66,8 +69,6 @@ void world_end(void)
 {
 	for (unsigned i = 0; i < w.nr_threads; i++)
 		FZ_CHECK(w.thread[i].joined, "thread %u is left", i);
-	for (int i = 0; i < FDS_MAX; i++)
-		FZ_CHECK(!w.fd[i].open, "a descriptor is left");
 }
 
 void world_fail_next(void)
@@ -75,7 +76,7 @@ void world_fail_next(void)
 	w.fail_next = true;
 }
 
-static bool fails(void)
+bool world_fails(void)
 {
 	bool now = w.fail_next;
 
@@ -90,58 +91,103 @@ unsigned world_nr_threads(void)
 	return w.nr_threads;
 }
 
-static void run(unsigned thread)
+/* swapcontext() itself: AddressSanitizer's own takes all poison off the stack that it goes to. */
+static void swap(ucontext_t *from, const ucontext_t *to)
 {
-	w.turn = (int)thread;
-	w.polled = false;
-	if (setjmp(w.rest) == 0) {
-		(void)w.thread[thread].start(w.thread[thread].arg);
-		w.thread[thread].ended = true;
-	}
-	w.turn = -1;
+	static int (*real)(ucontext_t *, const ucontext_t *);
+
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "swapcontext");
+	FZ_CHECK(real != NULL && real(from, to) == 0, "swapcontext");
+}
+
+static void switch_to(struct fiber *from, struct fiber *to, bool ends)
+{
+	__sanitizer_start_switch_fiber(ends ? NULL : &from->fake, to->stack, to->bytes);
+	swap(&from->context, &to->context);
+	__sanitizer_finish_switch_fiber(from->fake, NULL, NULL);
+}
+
+static void fiber_main(void)
+{
+	int i = w.turn;
+
+	__sanitizer_finish_switch_fiber(NULL, &w.opener.stack, &w.opener.bytes);
+	(void)w.thread[i].start(w.thread[i].arg);
+	w.thread[i].ended = true;
+	switch_to(&w.thread[i].fiber, &w.opener, true);
 }
 
 void world_turn(unsigned thread)
 {
-	if (w.turn == -1 && thread < w.nr_threads && !w.thread[thread].ended)
-		run(thread);
+	if (w.turn != -1 || thread >= w.nr_threads || w.thread[thread].ended)
+		return;
+	w.turn = (int)thread;
+	switch_to(&w.opener, &w.thread[thread].fiber, false);
+	w.turn = -1;
+}
+
+static void turn_of_all(void)
+{
+	for (unsigned i = 0; i < w.nr_threads; i++)
+		world_turn(i);
 }
 
 void world_rest(void)
 {
-	if (w.turn != -1 && !w.ending)
-		longjmp(w.rest, 1);
+	if (w.turn != -1)
+		switch_to(&w.thread[w.turn].fiber, &w.opener, false);
 }
 
-bool world_is_ending(void)
+bool world_is_thread(void)
 {
-	return w.ending;
+	return w.turn != -1;
+}
+
+void world_wait(void)
+{
+	if (w.turn != -1)
+		world_rest();
+	else
+		w.ops.idle(w.ops.arg);
+}
+
+static void prepare_fiber(struct fiber *f, uint8_t *stack)
+{
+	ASAN_UNPOISON_MEMORY_REGION(stack, STACK_BYTES); /* of an earlier run's */
+	f->stack = stack;
+	f->bytes = STACK_BYTES;
+	FZ_CHECK(getcontext(&f->context) == 0, "getcontext");
+	f->context.uc_stack.ss_sp = stack;
+	f->context.uc_stack.ss_size = STACK_BYTES;
+	makecontext(&f->context, fiber_main, 0);
 }
 
 int __wrap_pthread_create(
 	pthread_t *out, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
 	(void)attr;
-	if (fails())
+	if (world_fails())
 		return EAGAIN;
 	FZ_CHECK(w.nr_threads < THREADS_MAX, "threads without end");
 	w.thread[w.nr_threads].start = start;
 	w.thread[w.nr_threads].arg = arg;
+	prepare_fiber(&w.thread[w.nr_threads].fiber, stacks[w.nr_threads]);
 	*out = ++w.nr_threads;
 	return 0;
 }
 
 int __wrap_pthread_join(pthread_t thread, void **result)
 {
-	unsigned i = (unsigned)thread - 1;
+	unsigned i = (unsigned)thread - 1, turns = 0;
 
 	(void)result;
 	FZ_CHECK(i < w.nr_threads && !w.thread[i].joined && w.turn == -1, "a join of nobody");
+	while (!w.thread[i].ended) {
+		FZ_CHECK(turns++ < TURNS_MAX, "thread %u does not end", i);
+		turn_of_all();
+	}
 	w.thread[i].joined = true;
-	w.ending = true;
-	if (!w.thread[i].ended)
-		run(i);
-	w.ending = false;
 	return 0;
 }
 
@@ -152,7 +198,25 @@ int __wrap_pthread_setname_np(pthread_t thread, const char *name)
 	return 0;
 }
 
+/* Whoever has it is in the middle of something. */
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	for (unsigned turns = 0; pthread_mutex_trylock(mutex) != 0; turns++) {
+		FZ_CHECK(turns < TURNS_MAX, "a deadlock");
+		if (w.turn != -1)
+			world_rest();
+		else
+			turn_of_all();
+	}
+	return 0;
+}
+
 /* --- time --- */
+
+uint64_t world_now_us(void)
+{
+	return w.now_ns / 1000;
+}
 
 void world_pass_us(uint64_t us)
 {
@@ -168,137 +232,28 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 	return 0;
 }
 
-/* Only those who poll for want of interrupts nap; for them time flies. */
 int __wrap_nanosleep(const struct timespec *ts, struct timespec *left)
 {
 	(void)ts;
 	(void)left;
-	world_pass_us(50000);
-	if (w.turn == -1)
-		w.ops.idle(w.ops.arg);
+	world_pass_us(NAP_US);
+	world_wait();
 	return 0;
-}
-
-/* --- descriptors: eventfds, all of them --- */
-
-static int index_of(int fd)
-{
-	int i = fd - FD_BASE;
-
-	FZ_CHECK(i >= 0 && i < FDS_MAX && w.fd[i].open, "descriptor %d is not open", fd);
-	return i;
-}
-
-bool world_is_readable(int fd)
-{
-	return w.fd[index_of(fd)].count > 0;
-}
-
-void world_signal(int fd)
-{
-	w.fd[index_of(fd)].count++;
-}
-
-int __wrap_eventfd(unsigned count, int flags)
-{
-	int i = 0;
-
-	(void)flags;
-	while (i < FDS_MAX && w.fd[i].open)
-		i++;
-	if (i == FDS_MAX || fails()) {
-		errno = EMFILE;
-		return -1;
-	}
-	w.fd[i].open = true;
-	w.fd[i].count = count;
-	return FD_BASE + i;
-}
-
-int __wrap_eventfd_read(int fd, eventfd_t *count)
-{
-	return __wrap_read(fd, count, sizeof(*count)) == sizeof(*count) ? 0 : -1;
-}
-
-int __wrap_eventfd_write(int fd, eventfd_t count)
-{
-	return __wrap_write(fd, &count, sizeof(count)) == sizeof(count) ? 0 : -1;
-}
-
-ssize_t __wrap_read(int fd, void *buf, size_t bytes)
-{
-	int i = index_of(fd);
-
-	if (bytes < 8 || w.fd[i].count == 0) {
-		errno = bytes < 8 ? EINVAL : EAGAIN;
-		return -1;
-	}
-	memcpy(buf, &w.fd[i].count, 8);
-	w.fd[i].count = 0;
-	return 8;
-}
-
-ssize_t __wrap_write(int fd, const void *buf, size_t bytes)
-{
-	uint64_t add;
-	int i = index_of(fd);
-
-	if (bytes != 8) {
-		errno = EINVAL;
-		return -1;
-	}
-	memcpy(&add, buf, 8);
-	w.fd[i].count += add;
-	return 8;
-}
-
-int __wrap_close(int fd)
-{
-	w.fd[index_of(fd)].open = false;
-	return 0;
-}
-
-static int look(struct pollfd *fds, nfds_t nr)
-{
-	int n = 0;
-
-	for (nfds_t i = 0; i < nr; i++) {
-		fds[i].revents = world_is_readable(fds[i].fd) ? POLLIN : 0;
-		n += fds[i].revents != 0;
-	}
-	return n;
-}
-
-/* A thread waits at most once in a turn: for its time to pass, or for ever. */
-int __wrap_poll(struct pollfd *fds, nfds_t nr, int timeout_ms)
-{
-	int n = look(fds, nr);
-
-	if (n > 0 || timeout_ms == 0)
-		return n;
-	if (w.turn != -1) {
-		if (timeout_ms < 0 || w.polled)
-			world_rest();
-		w.polled = true;
-		world_pass_us((uint64_t)timeout_ms * 1000);
-		return 0;
-	}
-	w.ops.idle(w.ops.arg);
-	n = look(fds, nr);
-	if (n == 0)
-		world_pass_us(timeout_ms < 0 || timeout_ms > 1000 ? 1000000
-								  : (uint64_t)timeout_ms * 1000);
-	return n;
 }
 
 /* --- messages: are their arguments what the format says? --- */
+
+unsigned world_nr_critical(void)
+{
+	return w.nr_critical;
+}
 
 void __wrap_syslog(int priority, const char *format, ...)
 {
 	char text[1024];
 	va_list args;
 
-	(void)priority;
+	w.nr_critical += priority == LOG_CRIT;
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);

@@ -1,9 +1,9 @@
 /* world.h - what the driver sees of the machine, in one thread and without time.
  *
- * The driver's objects are linked so that its threads, clock, sleeps, descriptors and messages come
- * here (--wrap). Its threads are functions that are called when the fuzzer wants them to have a
- * turn: one returns, or leaves by world_rest() where it would sleep. The clock goes on when it is
- * asked, and with each sleep. Every run sees the same. */
+ * The driver's objects are linked so that its threads, locks, clock, sleeps and messages come here,
+ * and its descriptors and sockets to fds.h (--wrap). Its threads run when the fuzzer wants them to
+ * have a turn, until they would sleep. The clock goes on when it is asked, and with each sleep. Every
+ * run sees the same. */
 #ifndef VBLKFS_FUZZ_WORLD_H
 #define VBLKFS_FUZZ_WORLD_H
 #include <stdbool.h>
@@ -15,15 +15,18 @@ struct world_ops {
 };
 
 void world_begin(const struct world_ops *ops);
-void world_end(void);       /* checks that no thread and no descriptor is left */
+void world_end(void);       /* checks that no thread is left */
 void world_fail_next(void); /* the next thread or descriptor can't be had */
+bool world_fails(void);     /* is this the one? */
 
-unsigned world_nr_threads(void);  /* since the beginning */
-void world_turn(unsigned thread); /* by its number; nothing if it has ended */
-/* By what a thread waits in: end its turn. If it is to end, or it is the opener's: returns. */
+unsigned world_nr_threads(void); /* since the beginning */
+void world_turn(
+	unsigned thread); /* by its number; nothing if it has ended, or not for the opener */
+/* By what a thread waits in: ends its turn, and returns in the next one. Nothing for the opener. */
 void world_rest(void);
-bool world_is_ending(void); /* the thread whose turn it is must end: somebody joins it */
-bool world_is_readable(int fd);
-void world_signal(int fd); /* an eventfd, by the kernel */
+void world_wait(void); /* the same, but the opener idles */
+bool world_is_thread(void);
 void world_pass_us(uint64_t us);
+uint64_t world_now_us(void);
+unsigned world_nr_critical(void); /* messages, of LOG_CRIT */
 #endif
