@@ -102,28 +102,37 @@ static void next_region(const struct vhost_user *vu, struct vup_region *r, unsig
 	*nr_pages = nr;
 }
 
-/* dma_grows_fn: invariant 3. */
-static int cover(void *arg, unsigned nr_pages)
+/* Caller holds the lock. */
+static int add_region(struct vhost_user *vu)
 {
-	struct vhost_user *vu = arg;
 	struct vup_region *r = &vu->region[vu->nr_regions];
 	unsigned more;
 	int err = 0;
 
+	if (vu->nr_regions >= vu->conn.max_regions) /* an earlier back-end had room for more */
+		return -EREMOTEIO;
+	next_region(vu, r, &more);
+	if (vu->told_memory)
+		err = vhc_add_memory(&vu->conn, r, dma_file(vu->dma));
+	if (err == -EREMOTEIO)
+		return err;
+	vu->nr_regions++; /* if the connection broke, the next back-end gets it */
+	vu->nr_pages += more;
+	return 0;
+}
+
+/* dma_grows_fn: invariant 3. */
+static int cover(void *arg, unsigned nr_pages)
+{
+	struct vhost_user *vu = arg;
+	int err = 0;
+
 	pthread_mutex_lock(&vu->lock);
-	if (nr_pages > vu->nr_pages) {
-		next_region(vu, r, &more);
-		if (vu->told_memory)
-			err = vhc_add_memory(&vu->conn, r, dma_file(vu->dma));
-		if (err == -EREMOTEIO) {
-			log_line(LOG_ERR, "%s: the back-end takes no more memory", vu->vdev.name);
-		} else { /* if the connection broke, the next back-end gets it */
-			vu->nr_regions++;
-			vu->nr_pages += more;
-			err = 0;
-		}
-	}
+	if (nr_pages > vu->nr_pages)
+		err = add_region(vu);
 	pthread_mutex_unlock(&vu->lock);
+	if (err < 0)
+		log_line(LOG_ERR, "%s: the back-end takes no more memory", vu->vdev.name);
 	return err;
 }
 

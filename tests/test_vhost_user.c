@@ -527,6 +527,31 @@ START_TEST(backends_with_and_without_notes_take_turns)
 }
 END_TEST
 
+/* VU9: it has room for what there is, and no more. */
+START_TEST(next_backend_with_fewer_slots_is_given_no_more_memory)
+{
+	void *mem[20];
+	int n = 0;
+
+	open_disk();
+	vmock_kill(mock);
+	if (_i)
+		vmock_config(mock)->nr_slots = 1;
+	else
+		vmock_config(mock)->proto &= ~BIT(VUP_PROTO_SLOTS);
+	vmock_return(mock);
+	submit(1, BLK_READ);
+	all_end_with(1, 0);
+	while (n < 20 && (mem[n] = blk_dma_alloc(dev, 8 << 20)) != NULL)
+		n++;
+	ck_assert_int_lt(n, 20);
+	ck_assert_uint_eq(vmock_count(mock, VUP_ADD_MEM_REG), 1 + _i);
+	while (n > 0)
+		blk_dma_free(dev, mem[--n], 8 << 20);
+	disk_works();
+}
+END_TEST
+
 /* That it was asked for the second time shows that the first has failed. */
 static void wait_attempts(unsigned nr_before)
 {
@@ -979,6 +1004,7 @@ static void add_changes(TCase *tc)
 	tcase_add_test(tc, next_backend_has_its_own_capacity);
 	tcase_add_loop_test(tc, backend_that_can_not_go_on_for_the_last_is_refused, 0, 3);
 	tcase_add_test(tc, what_is_done_after_the_disk_was_given_up_is_nobodys);
+	tcase_add_loop_test(tc, next_backend_with_fewer_slots_is_given_no_more_memory, 0, 2);
 	tcase_add_test(tc, backend_that_does_not_return_is_given_up);
 	tcase_add_loop_test(tc, disk_without_a_backend_is_closed_at_once, 0, 3);
 	tcase_add_test(tc, used_id_that_is_not_in_flight_is_a_broken_protocol);
