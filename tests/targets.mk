@@ -66,17 +66,17 @@ crash-short: $(O)/crash $(O)/san/crash
 	$(O)/san/crash --states 1500 --seed 2 --jobs $(JOBS) --keep $(O)
 	tests/crash/mutants.sh --short
 
-# The driver against a device that lies, by libFuzzer: RUNS= inputs for each target, SEED= which, JOBS=
+# The driver against a device or a back-end that lies, by libFuzzer: RUNS= inputs for each target, SEED= which, JOBS=
 # processes at once, FUZZERS= which targets. What reaches something new stays in $(O)/fuzz/corpus.
 RUNS ?= 1000000
-FUZZERS ?= ring device
+FUZZERS ?= ring device vhost
 FUZZ_CC = $(if $(findstring clang,$(CC)),$(CC),clang)
 FUZZ_SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_COVER := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=stack-depth # there are several stacks
 FUZZ_SRC := $(filter-out tests/fuzz/fuzz_%,$(wildcard tests/fuzz/*.c))
 FUZZ_WRAP := pthread_create pthread_join pthread_setname_np pthread_mutex_lock clock_gettime nanosleep syslog \
 	poll eventfd eventfd_read eventfd_write read write close socket socketpair setsockopt connect shutdown \
-	send sendmsg recv recvmsg # tests/fuzz/world.h, fds.h
+	send sendmsg recv recvmsg $(addprefix dma_,create_shared file page destroy alloc free addr) # world.h, fds.h, shm.h
 $(O)/fuzz/obj/%.o: %.c | deps
 	@mkdir -p $(@D)
 	$(call say,CC)
@@ -86,14 +86,14 @@ $(O)/fuzz/obj/%.o: %.c | deps
 $(O)/fuzz/driver.o: $(DRIVER_SRC:%.c=$(O)/fuzz/obj/%.o) tests/targets.mk
 	$(call say,LINK)
 	$(Q)$(LD) -r $(FUZZ_WRAP:%=--wrap=%) -o $@ $(filter %.o,$^)
-$(O)/fuzz/ring $(O)/fuzz/device: $(O)/fuzz/%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o \
+$(O)/fuzz/ring $(O)/fuzz/device $(O)/fuzz/vhost: $(O)/fuzz/%: $(O)/fuzz/obj/tests/fuzz/fuzz_%.o \
 		$(FUZZ_SRC:%.c=$(O)/fuzz/obj/%.o) $(O)/fuzz/driver.o
 	$(call say,LINK)
 	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
 fuzz-device: $(FUZZERS:%=$(O)/fuzz/%)
 	VBLKFS_CORPUS=$(O)/fuzz/corpus tests/fuzz/run.sh $(O) $(RUNS) $(JOBS) $(SEED) $(FUZZERS)
 fuzz-short: $(FUZZERS:%=$(O)/fuzz/%)
-	tests/fuzz/run.sh $(O) 20000 1 1 $(FUZZERS)
+	tests/fuzz/run.sh $(O) 13000 1 1 $(FUZZERS)
 .PRECIOUS: $(O)/fuzz/obj/%.o
 
 demo:
