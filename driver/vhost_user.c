@@ -585,7 +585,6 @@ static bool survive(struct vhost_user *vu)
 	}
 	log_line(LOG_NOTICE, "%s: a back-end is there again", vu->vdev.name);
 	virtio_device_restore(&vu->vdev);
-	vu->vdev.rings_kept = false;
 	return true;
 }
 

@@ -229,6 +229,7 @@ void virtio_device_restore(struct virtio_device *vdev)
 	atomic_store(&vdev->away, false);
 	if (vdev->config_enabled && vdev->drv->restore != NULL)
 		vdev->drv->restore(vdev);
+	vdev->rings_kept = false;
 	pthread_mutex_unlock(&vdev->config_lock);
 }
 
