@@ -58,6 +58,9 @@ fio --name=there --filename="$IMG" --rw=write --bs=64k --size=8m --verify=crc32c
 start_backend ''
 on_disk "vhost-user:$SOCK"
 run --disk="vhost-user:$SOCK" --poll=1 --rings=1 --name=poll --rw=randwrite --bs=4k --iodepth=4 --size=2m "${verified[@]}"
+# Two disks in one process.
+truncate -s 16M "$T/other.img"
+run --size=8m --rw=randwrite --bs=4k --iodepth=16 "${verified[@]}" --name=a --disk="$T/other.img" --name=b --disk="vhost-user:$SOCK"
 kill_backend
 
 # One that was built for another fio, by what it says of itself.
