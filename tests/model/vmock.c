@@ -853,6 +853,9 @@ const char *vmock_complaint(struct vmock *v)
 
 uint8_t *vmock_disk(struct vmock *v)
 {
+	pthread_mutex_lock(
+		&v->lock); /* what it has done is seen: ThreadSanitizer knows no ring in two mappings */
+	pthread_mutex_unlock(&v->lock);
 	return v->disk;
 }
 
