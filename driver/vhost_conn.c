@@ -291,8 +291,10 @@ int vhc_get_inflight(
 
 	out->is = (struct vup_inflight){.nr_queues = nr_queues, .queue_size = queue_size};
 	err = vup_get_fd(&c->ch, VUP_GET_INFLIGHT_FD, &out->is, sizeof(out->is), &out->fd);
-	if (err == 0 && out->fd < 0)
-		err = -EPROTO;
+	if (err == 0 && out->fd < 0) {
+		c->proto &= ~(1ULL << VUP_PROTO_INFLIGHT);
+		return -ENODATA;
+	}
 	out->is.nr_queues = nr_queues;
 	out->is.queue_size = queue_size;
 	return check(c, err, "GET_INFLIGHT_FD");

@@ -46,6 +46,7 @@ struct vhost_inflight {
 	struct vup_inflight is;
 };
 bool vhc_has_inflight(const struct vhost_conn *c);
+/* -ENODATA: the back-end gives no file; it has no notes then, and goes on. */
 int vhc_get_inflight(
 	struct vhost_conn *c, uint16_t nr_queues, uint16_t queue_size, struct vhost_inflight *out);
 int vhc_set_inflight(struct vhost_conn *c, const struct vhost_inflight *in);

@@ -379,6 +379,13 @@ static int give_inflight(struct vhost_user *vu)
 	if (vu->inflight.fd < 0)
 		err = vhc_get_inflight(
 			&vu->conn, (uint16_t)vu->nr_vrings, vu->vring[0].vq->size, &vu->inflight);
+	if (err == -ENODATA) {
+		log_line(LOG_NOTICE,
+			"%s: the back-end would note what it has in flight, and has no file for "
+			"it: the next one begins anew",
+			vu->vdev.name);
+		return 0;
+	}
 	return err < 0 ? err : vhc_set_inflight(&vu->conn, &vu->inflight);
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -234,11 +235,34 @@ START_TEST(wrong_reply_ends_it) /* VU2 */
 }
 END_TEST
 
-START_TEST(notes_without_a_file_end_it) /* VU15 */
+static char logged[4096];
+
+static void take_log(int priority, const char *line)
+{
+	size_t at = strlen(logged);
+
+	(void)priority;
+	(void)snprintf(logged + at, sizeof(logged) - at, "%s\n", line);
+}
+
+/* VU15: it goes without, and its successor begins anew. */
+START_TEST(backend_that_has_no_file_for_its_notes_is_used)
 {
 	cfg.bad_request = VUP_GET_INFLIGHT_FD;
 	cfg.how = BAD_NO_FD;
-	is_refused(-EPROTO, "broke the protocol at GET_INFLIGHT_FD");
+	logged[0] = '\0';
+	log_to(take_log);
+	open_disk();
+	log_to(NULL);
+	ck_assert_msg(strstr(logged, "no file") != NULL, "%s", logged);
+	ck_assert_uint_eq(vmock_count(mock, VUP_SET_INFLIGHT_FD), 0);
+	vmock_config(mock)->hold = true;
+	submit(7, BLK_WRITE);
+	wait_held(7);
+	come_back();
+	all_end_with(7, 0);
+	ck_assert_uint_eq(vmock_nr_again(mock), 0);
+	disk_works();
 }
 END_TEST
 
@@ -970,7 +994,7 @@ static void add_beginning(TCase *tc)
 	tcase_add_test(tc, disk_says_what_the_backend_is);
 	tcase_add_test(tc, replies_may_come_byte_by_byte);
 	tcase_add_loop_test(tc, wrong_reply_ends_it, 0, 30);
-	tcase_add_test(tc, notes_without_a_file_end_it);
+	tcase_add_test(tc, backend_that_has_no_file_for_its_notes_is_used);
 	tcase_add_test(tc, descriptors_nobody_asked_for_are_not_kept);
 	tcase_add_loop_test(tc, backend_that_closes_is_named, 0, 10);
 	tcase_add_loop_test(tc, request_that_is_refused_is_named, 0, 4);
