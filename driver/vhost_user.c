@@ -15,7 +15,16 @@
  *  5. Rings are given to a back-end while the driver is frozen or does not know them yet: zeroed, or,
  *     where both back-ends keep notes of what is in flight, as the last one left them. Requests are
  *     then done again by the next back-end, else by the driver; never by both: what once was
- *     begun with zeroed rings, or did not get as far as to begin, is the driver's. */
+ *     begun with zeroed rings, or did not get as far as to begin, is the driver's.
+ *
+ * What a connection's end does not end: a back-end that is alive still, because the connection broke
+ * by a late or wrong answer, keeps the memory mapped, which nobody can take back from it. It may write
+ * to kept and zeroed rings, and to the buffers of what is given again or has failed, until it sees that
+ * the connection is over. One process that serves one front-end after the other has seen that, and
+ * ended what it had, before it answers the next connection; so the same back-end again is safe. Another
+ * one on the same socket beside a last one that hangs is not, and can't be told from here: a late used
+ * entry breaks a ring at worst, but a late read may overwrite a buffer that serves something else by
+ * then, and a late write newer data on the disk. vblkfs(8) asks for the end of the old one first. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
