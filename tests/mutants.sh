@@ -80,6 +80,7 @@ mutant CL2 virtio_blk:changes virtio_blk.c '/^static void vblk_remove/,/^}/s/(vo
 mutant VQ1 virtqueue:split virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (true)/'
 mutant VQ1 virtqueue:packed virtqueue.c 's/if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))/if (false)/'
 mutant VQ2 virtio_pci virtio_pci_modern.c '/^static int await_queue_reset/,/^}/s/ != 0) {/ == 2) {/'
+mutant VQ2 virtio_blk:queue_resets vblk_queue.c '/^void vblk_ring_take_back/,/^}/s/vq_reset(ring->vq);/;/'
 mutant VQ3 virtio_pci virtio_pci_modern.c '/^static int vpci_disable_vq_and_reset/,/^}/s/err = await_queue_reset(vpci);/err = 0;/'
 mutant VQ3 ring_features vblk_reset.c 's/err = config->disable_vq_and_reset(ring->vq);/err = 0;/'
 mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/if (err < 0 \&\& !vblk_forgets_requests(vblk))/if (false)/'

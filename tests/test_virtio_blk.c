@@ -2316,6 +2316,40 @@ START_TEST(size_that_a_reset_of_the_device_can_not_give_is_said)
 }
 END_TEST
 
+static void complete_all(struct model *m)
+{
+	(void)model_complete_all(m);
+}
+
+/* What it uses in the last moment, and leaves in the ring, is not the driver's to take any more, nor
+ * when the queue then does not come back, and its device is reset. */
+START_TEST(requests_used_while_the_queue_is_reset_come_back_once)
+{
+	static struct io io[20];
+	struct vblk *vblk;
+	uint8_t *buf;
+	int err;
+
+	r.opts.poll_only = true; /* nobody else reads a register */
+	r.cfg.neat_queue_reset = true;
+	open_holding(io, BLK_WRITE, 20, &buf);
+	vblk = (struct vblk *)r.dev;
+	model_at_region(r.m, MODEL_COMMON, complete_all);
+	model_lie_at(r.m, 3, 0); /* after queue_reset and queue_enable: the size */
+	stop_holding();
+	virtio_config_lock(vblk->vdev);
+	err = vblk_reset_ring(vblk, &vblk->ring[0], vblk->ring[0].vq->size, false, "by test");
+	virtio_config_unlock(vblk->vdev);
+	ck_assert_int_eq(err, 0);
+	ck_assert_uint_eq(info().nr_queue_resets, 0);
+	ck_assert_uint_eq(info().nr_resets, 1);
+	all_end_with(io, 20, 0);
+	ck_assert_uint_eq(done_of_type(VIRTIO_BLK_T_OUT), 20 + 20);
+	disk_works();
+	blk_dma_free(r.dev, buf, 20 * 512);
+}
+END_TEST
+
 /* It would end them all the same, in a ring that has others by then: so it must have finished. */
 START_TEST(queue_with_requests_of_qemu_is_not_reset_alone)
 {
@@ -2587,6 +2621,7 @@ static void add_queue_resets(TCase *tc)
 	tcase_add_test(tc, queue_that_stands_is_reset_while_another_goes_on);
 	tcase_add_test(tc, queue_that_can_not_be_reset_has_its_device_reset);
 	tcase_add_test(tc, size_that_a_reset_of_the_device_can_not_give_is_said);
+	tcase_add_test(tc, requests_used_while_the_queue_is_reset_come_back_once);
 	tcase_add_test(tc, queue_with_requests_of_qemu_is_not_reset_alone);
 	tcase_add_test(tc, queues_are_resized_under_load);
 	tcase_add_test(tc, queue_of_a_size_that_can_not_be_is_refused);

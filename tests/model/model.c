@@ -519,7 +519,7 @@ void model_destroy(struct model *m)
 		pthread_join(m->thread, NULL);
 	}
 	for (unsigned i = 0; i < MODEL_MAX_QUEUES; i++)
-		mring_disable(&m->queue[i]);
+		mring_disable(&m->queue[i], false);
 	mdma_destroy(m);
 	mblk_destroy(m);
 	close(m->irq_fd);

@@ -84,6 +84,7 @@ struct model_config { /* start from model_defaults() */
 	unsigned reset_delay; /* reads of device_status, or of queue_reset, before it shows 0 */
 	bool status_stuck;    /* a reset never ends (a function reset does) */
 	bool queue_reset_stuck;
+	bool neat_queue_reset; /* it leaves the used ring of the queue as it is */
 	bool refuse_features_ok;
 	bool bus_master_stuck; /* can't be set */
 	bool no_function_reset;

@@ -311,7 +311,7 @@ static bool is_address(uint64_t off)
 /* The queue forgets all: 2.6.1, and 4.1.4.3.1 for what its registers are then. */
 static void forget_queue(struct m_queue *q)
 {
-	mring_disable(q);
+	mring_disable(q, !q->m->cfg.neat_queue_reset);
 	q->max = q->size = q->m->cfg.queue_size[q->index];
 	q->m->ordered_seq =
 		q->m->device_stores; /* the register that reads 0 comes after all of them */
@@ -714,7 +714,7 @@ void mregs_reset(struct model *m)
 	for (unsigned i = 0; i < MODEL_MAX_QUEUES; i++) {
 		struct m_queue *q = &m->queue[i];
 
-		mring_disable(q);
+		mring_disable(q, true);
 		q->max = q->size = m->cfg.queue_size[i];
 		q->resetting = q->was_reset = false;
 		q->vector = VIRTIO_MSI_NO_VECTOR;

@@ -106,11 +106,11 @@ static void scribble(struct m_queue *q)
 		memset(q->used, 0x5a, used_bytes(q));
 }
 
-void mring_disable(struct m_queue *q)
+void mring_disable(struct m_queue *q, bool scribbling)
 {
 	struct m_req *req, *next;
 
-	if (q->enabled)
+	if (q->enabled && scribbling)
 		scribble(q);
 	DL_FOREACH_SAFE (q->reqs, req, next) {
 		DL_DELETE(q->reqs, req);

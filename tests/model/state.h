@@ -261,7 +261,7 @@ void mchain_free(struct m_req *req);
 
 /* mring.c */
 int mring_enable(struct m_queue *q);
-void mring_disable(struct m_queue *q);
+void mring_disable(struct m_queue *q, bool scribbling);
 void mring_driver_stored(struct model *m, void *p, int bytes);
 void mring_driver_loads(struct model *m, const void *p);  /* before the value is taken */
 void mring_driver_loaded(struct model *m, const void *p); /* after */
