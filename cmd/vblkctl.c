@@ -57,8 +57,8 @@ static const struct verb {
 	{"cache", verb_cache, 1, 2, 0,
 		"cache [--json] ADDRESS | DIRECTORY [writeback | writethrough]",
 		"whether a mount's disk caches writes, and change that"},
-	{"reset", verb_reset, 1, 1, TAKES_QUEUE,
-		"reset [--queue=N [--size=ENTRIES]] [--json] ADDRESS | DIRECTORY",
+	{"reset", verb_reset, 1, 1, TAKES_QUEUE | TAKES_FORCE,
+		"reset [--queue=N [--size=ENTRIES] [--force]] [--json] ADDRESS | DIRECTORY",
 		"reset a mount's device, or one queue of it, and go on with it"},
 	{"shutdown", verb_shutdown, 1, 1, TAKES_FLUSH,
 		"shutdown [--flush | --no-flush] [--json] ADDRESS | DIRECTORY",
@@ -244,8 +244,8 @@ static int run_verb(int argc, char **argv)
 			return res - 1;
 	a.argc = argc - optind;
 	a.argv = argv + optind;
-	if (a.size != 0 && !a.has_queue)
-		return bad_usage("--size goes with --queue", NULL);
+	if ((verb->takes & TAKES_QUEUE) && (a.size != 0 || a.force) && !a.has_queue)
+		return bad_usage("--size and --force go with --queue", NULL);
 	if (a.count != 0 && a.watch_s == 0)
 		return bad_usage("--count goes with --watch", NULL);
 	if (a.argc < verb->min_args || ((verb->takes & TAKES_LISTED) && a.argc == 0 && !a.listed))

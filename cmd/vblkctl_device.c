@@ -11,7 +11,8 @@ int verb_reset(const struct verb_args *a)
 
 	if (!a->has_queue)
 		return do_job(a, "reset", "reset");
-	(void)snprintf(job, sizeof(job), "reset-queue %u %u", a->queue, a->size);
+	(void)snprintf(job, sizeof(job), "reset-queue%s %u %u", a->force ? "-force" : "", a->queue,
+		a->size);
 	return do_job(a, job, "reset");
 }
 

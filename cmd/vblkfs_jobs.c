@@ -215,7 +215,12 @@ static int run_reset(struct jobs *j, const unsigned *arg)
 
 static int run_reset_queue(struct jobs *j, const unsigned *arg)
 {
-	return vblk_reset_queue(j->dev, arg[0], arg[1]);
+	return vblk_reset_queue(j->dev, arg[0], arg[1], false);
+}
+
+static int run_reset_queue_force(struct jobs *j, const unsigned *arg)
+{
+	return vblk_reset_queue(j->dev, arg[0], arg[1], true);
 }
 
 static int run_cache_writeback(struct jobs *j, const unsigned *arg)
@@ -252,7 +257,7 @@ static const char *why_of_queue(int err)
 		       "from 4 to the max_size that 'vblkctl info --json' shows";
 	case -ETIMEDOUT:
 		return "the device did not finish what it has of that queue; 'vblkctl reset' "
-		       "without --queue resets the device";
+		       "without --queue resets the device (and see --force)";
 	case -ENOMEM:
 		return "it was reset, but there is no DMA memory for that size";
 	case -ECANCELED:
@@ -272,6 +277,7 @@ static const struct kind kinds[] = {
 	{"shutdown-flush", 0, run_shutdown_flush, why_of_fs},
 	{"reset", 0, run_reset, why_of_device},
 	{"reset-queue", 2, run_reset_queue, why_of_queue},
+	{"reset-queue-force", 2, run_reset_queue_force, why_of_queue},
 	{"cache-writeback", 0, run_cache_writeback, why_of_device},
 	{"cache-writethrough", 0, run_cache_writethrough, why_of_device},
 };

@@ -214,11 +214,11 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 
 /* QEMU's block device forgets a queue that is reset, but not the requests that it took from it: they
  * end later, in memory that is somebody else's by then and in the new ring (seen with 7.2). Its PCI
- * subsystem vendor is the one of its virtio devices. */
-bool vblk_forgets_requests(const struct vblk *vblk)
+ * subsystem vendor is the one of its virtio devices, unless somebody sells it under another; and no
+ * register tells one that does forget. So nobody is asked to but by who knows the device. */
+static bool never_forgets(const struct vblk *vblk)
 {
-	return virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET) &&
-	       vblk->vdev->id.vendor != VIRTIO_PCI_VENDOR;
+	return vblk->vdev->id.vendor == VIRTIO_PCI_VENDOR;
 }
 
 /* The part between the freeze and the end. *RESIZED: what came of the other size. */
@@ -237,7 +237,7 @@ static int renew_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size, 
 }
 
 static int reset_ring(
-	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why)
+	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool force, const char *why)
 {
 	int resized = 0, err = atomic_load(&vblk->dead);
 
@@ -245,11 +245,10 @@ static int reset_ring(
 		err = -EOPNOTSUPP;
 	if (err != 0)
 		return err;
-	log_line(planned ? LOG_NOTICE : LOG_WARNING, "%s: %s: queue %u is reset", vblk->info.name,
-		why, ring->vq->index);
+	log_line(LOG_NOTICE, "%s: %s: queue %u is reset", vblk->info.name, why, ring->vq->index);
 	vblk_ring_quiesce(ring);
-	err = planned ? drain(vblk, ring) : 0;
-	if (err < 0 && !vblk_forgets_requests(vblk)) {
+	err = drain(vblk, ring);
+	if (err < 0 && (!force || never_forgets(vblk))) {
 		vblk_ring_thaw(ring);
 		return err;
 	}
@@ -265,12 +264,12 @@ static int reset_ring(
 }
 
 int vblk_reset_ring(
-	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool planned, const char *why)
+	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool force, const char *why)
 {
 	int err;
 
 	atomic_store(&vblk->busy, true);
-	err = reset_ring(vblk, ring, size, planned, why);
+	err = reset_ring(vblk, ring, size, force, why);
 	atomic_store(&vblk->busy, false);
 	return err;
 }

@@ -1,6 +1,5 @@
 /* vblk_watch.c - notices what no interrupt tells: a device that stalls. It is waited for, unless
- * there is a time limit: then the queue is reset where that is safe, then the device, and if that
- * does not help, it is given up.
+ * there is a time limit: then the device is reset, and if that does not help, it is given up.
  *
  * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress
  * the sleepers look for themselves, so that a lost interrupt costs a second and not for ever. */
@@ -34,18 +33,15 @@ static void describe_stall(struct vblk *vblk, unsigned index, char *buf, size_t 
 		vblk->vdev->config->silence(vblk->vdev));
 }
 
-/* It is over its time limit. A reset may help, of the queue alone or of the device, once each. */
+/* It is over its time limit. A reset may help, once: of the device, for who knows what it would do with
+ * the requests of a queue that is reset alone (see vblk_reset.c). */
 static void time_out(struct vblk *vblk, unsigned index, const char *why)
 {
-	enum vblk_cure *tried = &vblk->watch.tried[index];
-	struct vblk_ring *ring = &vblk->ring[index];
+	bool *was_reset = &vblk->watch.was_reset[index];
 
 	virtio_config_lock(vblk->vdev);
-	if (*tried == VBLK_NO_CURE && vblk_forgets_requests(vblk)) {
-		*tried = VBLK_QUEUE_RESET;
-		(void)vblk_reset_ring(vblk, ring, ring->vq->size, false, why);
-	} else if (*tried != VBLK_DEVICE_RESET) {
-		*tried = VBLK_DEVICE_RESET;
+	if (!*was_reset) {
+		*was_reset = true;
 		(void)vblk_reset(vblk, VBLK_BROKEN, why);
 	} else {
 		vblk_break(vblk, -EIO, why);
@@ -96,7 +92,7 @@ static void check_ring(struct vblk *vblk, unsigned index)
 
 	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
 		if (returned != w->seen[index])
-			w->tried[index] = VBLK_NO_CURE;
+			w->was_reset[index] = false;
 		w->seen[index] = returned;
 		w->idle_ticks[index] = 0;
 		return;

@@ -794,7 +794,7 @@ int vblk_reset_disk(struct blockdev *dev)
 }
 
 /* Caller holds config_lock. */
-static int reset_queue(struct vblk *vblk, unsigned index, unsigned size)
+static int reset_queue(struct vblk *vblk, unsigned index, unsigned size, bool force)
 {
 	struct vblk_ring *ring = &vblk->ring[index];
 
@@ -802,10 +802,10 @@ static int reset_queue(struct vblk *vblk, unsigned index, unsigned size)
 		size = ring->vq->size;
 	if (size < QUEUE_MIN || size > ring->vq->max_size || (size & (size - 1)) != 0)
 		return -EINVAL;
-	return vblk_reset_ring(vblk, ring, (uint16_t)size, true, "by request");
+	return vblk_reset_ring(vblk, ring, (uint16_t)size, force, "by request");
 }
 
-int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size)
+int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size, bool force)
 {
 	struct vblk *vblk = (struct vblk *)dev;
 	int err;
@@ -815,7 +815,7 @@ int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size)
 	if (index >= vblk->nr_rings)
 		return -EINVAL;
 	virtio_config_lock(vblk->vdev);
-	err = reset_queue(vblk, index, size);
+	err = reset_queue(vblk, index, size, force);
 	virtio_config_unlock(vblk->vdev);
 	return err;
 }

@@ -62,9 +62,10 @@ const char *virtio_blk_feature_name(unsigned bit);      /* NULL: not known */
 int vblk_reset_disk(struct blockdev *dev);
 /* The same for queue INDEX alone; it has SIZE entries then, a power of two, or (0) as many as before.
  * -EINVAL: there is no such queue, or it can't have so many; -ETIMEDOUT: the device did not finish what
- * it has; -ENOMEM: it was reset, but there is no memory for that size; -ECANCELED: the device was reset
- * instead, and the queue has the size that it had; -EOPNOTSUPP: it has no RING_RESET. */
-int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size);
+ * it has, and, unless FORCE, is not asked to forget it (nor if it is known not to); -ENOMEM: it was
+ * reset, but there is no memory for that size; -ECANCELED: the device was reset instead, and the queue
+ * has the size that it had; -EOPNOTSUPP: it has no RING_RESET. */
+int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size, bool force);
 /* Let the device cache what is written, or not; what was written before is durable then.
  * -EOPNOTSUPP: it can't be set; -EAGAIN: it is away. */
 int vblk_set_cache(struct blockdev *dev, bool writeback);

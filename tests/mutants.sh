@@ -83,7 +83,7 @@ mutant VQ2 virtio_pci virtio_pci_modern.c '/^static int await_queue_reset/,/^}/s
 mutant VQ2 virtio_blk:queue_resets vblk_queue.c '/^void vblk_ring_take_back/,/^}/s/vq_reset(ring->vq);/;/'
 mutant VQ3 virtio_pci virtio_pci_modern.c '/^static int vpci_disable_vq_and_reset/,/^}/s/err = await_queue_reset(vpci);/err = 0;/'
 mutant VQ3 ring_features vblk_reset.c 's/err = config->disable_vq_and_reset(ring->vq);/err = 0;/'
-mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/if (err < 0 \&\& !vblk_forgets_requests(vblk))/if (false)/'
+mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/if (err < 0 \&\& (!force || never_forgets(vblk)))/if (false)/'
 mutant VQ3 virtio_blk:queue_resets vblk_reset.c 's/^	vblk_ring_take_back(ring);//'
 mutant VQ4 ring_features virtqueue.c '/^int vq_resize/,/^}/s/vq->size = size;//'
 mutant VQ4 virtio_pci virtio_pci_modern.c '/write_common64(vpci, COMMON(queue_driver_lo), addr.driver);/d'

@@ -617,7 +617,7 @@ START_TEST(resets_of_a_queue_are_counted_by_themselves)
 {
 	struct vblk_info info = {.size = sizeof(info)};
 
-	ck_assert_int_eq(vblk_reset_queue(disk->dev, 0, 0), 0);
+	ck_assert_int_eq(vblk_reset_queue(disk->dev, 0, 0, false), 0);
 	ck_assert_int_eq(vblk_disk_info(disk, &info), 0);
 	ck_assert_uint_eq(info.nr_queue_resets, 1);
 	ck_assert_uint_eq(info.nr_resets, 0);

@@ -772,7 +772,7 @@ static void *resize_again_and_again(void *arg)
 
 	(void)arg;
 	for (unsigned n = 0; n < 20; n++)
-		ck_assert_int_eq(vblk_reset_queue(dev, n % 2, sizes[n % 5]), 0);
+		ck_assert_int_eq(vblk_reset_queue(dev, n % 2, sizes[n % 5], false), 0);
 	return NULL;
 }
 

@@ -107,7 +107,8 @@ static void resize(unsigned round)
 	static const unsigned sizes[] = {8, 32, 0, 16, 4};
 
 	if (r.cfg.features[0] & BIT(VIRTIO_F_RING_RESET))
-		ck_assert_int_eq(vblk_reset_queue(r.dev, round % NR_QUEUES, sizes[round % 5]), 0);
+		ck_assert_int_eq(
+			vblk_reset_queue(r.dev, round % NR_QUEUES, sizes[round % 5], false), 0);
 }
 
 /* Piece by piece, as submit() has them. */

@@ -109,6 +109,8 @@ struct model_config { /* start from model_defaults() */
 	void (*on_complete)(struct model_req *req, void *arg);
 	/* Called when the driver sleeps, under no lock. */
 	void (*on_sleep)(struct model *m, uint32_t us, void *arg);
+	/* Called when the driver resets a queue, before it is. */
+	void (*on_queue_reset)(struct model *m, void *arg);
 	/* Called after each read of the device's configuration. */
 	void (*on_config_read)(struct model *m, uint32_t off, void *arg);
 	void *arg;

@@ -335,6 +335,8 @@ static void write_queue_reset(struct m_queue *q, uint16_t val)
 		m_violation(q->m, "VQ2: %u written to queue_reset", val);
 	if (val != 1)
 		return;
+	if (q->m->cfg.on_queue_reset != NULL)
+		q->m->cfg.on_queue_reset(q->m, q->m->cfg.arg);
 	q->resetting = true;
 	q->was_reset = true;
 	q->vector = VIRTIO_MSI_NO_VECTOR;
