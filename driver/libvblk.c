@@ -253,6 +253,21 @@ int vblk_disk_info(struct vblk_disk *disk, struct vblk_info *info)
 	return give(info, &now, sizeof(now));
 }
 
+static void copy_shape(const struct vblk_detail *d, struct vblk_device *now)
+{
+	now->cylinders = d->cylinders;
+	now->heads = d->heads;
+	now->sectors = d->sectors;
+	now->physical_block_exp = d->physical_exp;
+	now->alignment_offset = d->alignment_offset;
+	now->min_io_size = d->min_io_blocks;
+	now->opt_io_size = d->opt_io_blocks;
+	now->write_zeroes_may_unmap = d->zeroes_may_unmap;
+	now->pre_eol_info = d->lifetime.pre_eol;
+	now->lifetime_est_typ_a = d->lifetime.typ_a;
+	now->lifetime_est_typ_b = d->lifetime.typ_b;
+}
+
 int vblk_disk_device(struct vblk_disk *disk, struct vblk_device *device)
 {
 	struct vblk_device now = {.size = sizeof(now)};
@@ -277,6 +292,7 @@ int vblk_disk_device(struct vblk_disk *disk, struct vblk_device *device)
 	now.secure_erase_sector_alignment = d.erase_align;
 	now.ring_entries = d.ring[0].size;
 	now.ring_segments = d.ring[0].max_segs;
+	copy_shape(&d, &now);
 	return give(device, &now, sizeof(now));
 }
 

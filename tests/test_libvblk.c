@@ -66,6 +66,11 @@ static void setup_model(void)
 {
 	rig_init(&rig);
 	rig.cfg.blk.capacity = DISK_BYTES / 512;
+	rig.cfg.features[0] |= 1ULL << VIRTIO_BLK_F_LIFETIME;
+	rig.cfg.blk.pre_eol = 1;
+	rig.cfg.blk.typ_a = 3;
+	rig.cfg.blk.typ_b = 4;
+	rig.cfg.blk.zeroes_may_unmap = 1;
 	ck_assert_msg(rig_disk(&rig) == 0, "%s", rig.err);
 	disk = libvblk_wrap(rig.dev);
 	open_queue();
@@ -546,6 +551,17 @@ START_TEST(device_is_described_by_the_standards_numbers)
 	ck_assert_uint_eq(device.status, 15);
 	ck_assert_uint_eq(device.seg_max, rig.cfg.blk.seg_max);
 	ck_assert_uint_eq(device.ring_entries, rig.cfg.queue_size[0]);
+	ck_assert_uint_eq(device.cylinders, 17);
+	ck_assert_uint_eq(device.heads, 4);
+	ck_assert_uint_eq(device.sectors, 32);
+	ck_assert_uint_eq(device.physical_block_exp, rig.cfg.blk.physical_exp);
+	ck_assert_uint_eq(device.alignment_offset, 1);
+	ck_assert_uint_eq(device.min_io_size, 8);
+	ck_assert_uint_eq(device.opt_io_size, 64);
+	ck_assert(device.write_zeroes_may_unmap);
+	ck_assert_uint_eq(device.pre_eol_info, 1);
+	ck_assert_uint_eq(device.lifetime_est_typ_a, 3);
+	ck_assert_uint_eq(device.lifetime_est_typ_b, 4);
 	ck_assert_str_eq(vblk_feature_name(VIRTIO_BLK_F_FLUSH), "FLUSH");
 	ck_assert_int_eq(vblk_disk_info(disk, &info), 0);
 	ck_assert_ptr_nonnull(strstr(info.transport, "virtio-pci"));

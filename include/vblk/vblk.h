@@ -105,6 +105,15 @@ struct vblk_device { /* what a virtio device says (virtio 1.2, 5.2.4); 0: withou
 	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
 	uint32_t max_secure_erase_sectors, max_secure_erase_seg, secure_erase_sector_alignment;
 	uint32_t ring_entries, ring_segments; /* of the first; segments: of data, in a request */
+	uint16_t cylinders;
+	uint8_t heads, sectors;
+	uint8_t physical_block_exp, alignment_offset; /* offset and I/O sizes: in blocks */
+	uint16_t min_io_size;
+	uint32_t opt_io_size;
+	bool write_zeroes_may_unmap;
+	uint8_t reserved2;
+	uint16_t pre_eol_info, lifetime_est_typ_a, lifetime_est_typ_b; /* when it was opened */
+	uint32_t reserved3;
 };
 /* Requests may be larger than these limits: they are split. -ENODEV: no virtio device. */
 int vblk_disk_device(struct vblk_disk *disk, struct vblk_device *device);

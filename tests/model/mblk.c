@@ -48,7 +48,13 @@ static void fill_config(const struct model *m, struct virtio_blk_config *c)
 	c->size_max = le32_of(m->cfg.blk.size_max);
 	c->seg_max = le32_of(m->cfg.blk.seg_max);
 	c->blk_size = le32_of(m->cfg.blk.blk_size);
+	c->cylinders = le16_of(17);
+	c->heads = 4;
+	c->sectors = 32;
 	c->physical_block_exp = m->cfg.blk.physical_exp;
+	c->alignment_offset = 1;
+	c->min_io_size = le16_of(8);
+	c->opt_io_size = le32_of(64);
 	c->writeback = m->cfg.blk.writeback;
 	c->num_queues = le16_of(m->cfg.blk.num_queues);
 	c->max_discard_sectors = le32_of(m->cfg.blk.discard_sectors);
