@@ -188,7 +188,8 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* A write whose flush is still to come ends a wait below, but not the caller's. */
+/* What ends a wait below need not end the caller's: a write whose flush is still to come, or that the
+ * driver had it look. */
 int vblk_queue_wait(struct vblk_queue *q, int timeout_ms)
 {
 	int64_t end_ms = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
@@ -202,7 +203,8 @@ int vblk_queue_wait(struct vblk_queue *q, int timeout_ms)
 		(void)blk_wait(q->q, left_ms);
 		if (timeout_ms >= 0)
 			left_ms = end_ms > now_ms() ? (int)(end_ms - now_ms()) : 0;
-	} while (!atomic_exchange(&q->woken, false) && q->nr_done == 0 && q->flush_given);
+	} while (!atomic_exchange(&q->woken, false) && q->nr_done == 0 &&
+		 (q->flush_given || left_ms != 0));
 	if (q->flush_given)
 		blk_kick(q->q);
 	return (int)q->nr_done;

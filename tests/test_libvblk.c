@@ -15,6 +15,8 @@
 #include "libvblk.h"
 #include "model/rig.h"
 #include "model/vmock.h"
+#include "until.h"
+#include "vblk.h"
 #include "virtio_blk.h"
 
 #define DISK_BYTES (1U << 20)
@@ -301,7 +303,7 @@ START_TEST(sleeping_on_the_descriptor_misses_no_completion)
 		vblk_queue_kick(q);
 		while (io.calls == 0) {
 			if (!vblk_queue_arm(q))
-				ck_assert_int_eq(poll(&pfd, 1, 20000), 1);
+				ck_assert_int_eq(poll(&pfd, 1, -1), 1);
 			(void)vblk_queue_poll(q);
 		}
 		ck_assert_int_eq(io.err, 0);
@@ -321,6 +323,32 @@ START_TEST(another_thread_ends_a_sleep)
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, wake_it, q), 0);
 	ck_assert_int_eq(vblk_queue_wait(q, -1), 0); /* and not for ever */
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+/* The driver has it look, and there is nothing yet; then the device answers. */
+static void *answer_after_a_look(void *arg)
+{
+	struct vblk *vblk = arg;
+
+	wait_until(vblk_ring_wake(&vblk->ring[0]));
+	(void)usleep(1000); /* let it look */
+	wait_until(model_run(rig.m) > 0);
+	return NULL;
+}
+
+START_TEST(wait_goes_on_until_something_is_done)
+{
+	pthread_t thread;
+	struct io io;
+
+	model_config(rig.m)->when = MODEL_STEPPED;
+	io_init(&io, VBLK_READ, 0, 4096, mem);
+	ck_assert_int_eq(vblk_queue_submit(q, &io.req), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, answer_after_a_look, disk->dev), 0);
+	ck_assert_int_eq(vblk_queue_wait(q, -1), 1);
+	ck_assert_uint_eq(io.calls, 1);
 	pthread_join(thread, NULL);
 }
 END_TEST
@@ -680,8 +708,7 @@ START_TEST(new_size_and_its_log_line_reach_the_caller)
 	vblk_set_log(on_line);
 	open_backend(&opts);
 	ck_assert_uint_eq(vmock_change_capacity(mock, 100), 0);
-	while (atomic_load(&new_bytes) == 0)
-		(void)usleep(1000);
+	wait_until(atomic_load(&new_bytes) != 0);
 	ck_assert_uint_eq(atomic_load(&new_bytes), 51200);
 	ck_assert_uint_eq(atomic_load(&nr_lines), 1);
 	ck_assert_int_eq(vblk_disk_info(disk, &info), 0);
@@ -736,6 +763,7 @@ static void add_model(Suite *suite)
 	tcase_add_test(tc, device_is_described_by_the_standards_numbers);
 	tcase_add_test(tc, figures_are_by_the_ring);
 	tcase_add_test(tc, memory_of_the_callers_own_fails_on_a_device);
+	tcase_add_test(tc, wait_goes_on_until_something_is_done);
 	tcase_add_test(tc, reset_by_request_loses_nothing);
 	tcase_add_test(tc, resets_of_a_queue_are_counted_by_themselves);
 	tcase_add_test(tc, failed_write_with_fua_is_not_flushed);
