@@ -257,6 +257,8 @@ void vblk_rings_thaw(struct vblk *vblk);
  * it had waits again; then it may get another size, and on failure keeps its own. */
 void vblk_ring_quiesce(struct vblk_ring *ring);
 unsigned vblk_ring_reap(struct vblk_ring *ring);
+/* Has the device finished what nobody has taken from the ring yet? It is taken. */
+bool vblk_ring_has_answers(struct vblk_ring *ring);
 void vblk_ring_take_back(struct vblk_ring *ring);
 int vblk_ring_resize(struct vblk_ring *ring, uint16_t size);
 void vblk_ring_thaw(struct vblk_ring *ring);
@@ -266,7 +268,8 @@ uint64_t vblk_nr_changes(const struct vblk *vblk); /* writes, discards: done, of
 /* vblk_watch.c: */
 int vblk_watch_start(struct vblk *vblk);
 void vblk_watch_stop(struct vblk *vblk);
-void vblk_watch_on(struct vblk *vblk); /* somebody goes to sleep with requests in flight; cheap */
+void vblk_watch_on(struct vblk *vblk);   /* somebody goes to sleep with requests in flight; cheap */
+void vblk_watch_tick(struct vblk *vblk); /* what its thread does every tick_ms while it is on */
 
 enum vblk_reset_cause {
 	VBLK_REQUESTED, /* it finishes what it has first, and flushes */

@@ -338,6 +338,21 @@ unsigned vblk_ring_reap(struct vblk_ring *ring)
 	return nr_left;
 }
 
+bool vblk_ring_has_answers(struct vblk_ring *ring)
+{
+	uint64_t before;
+	bool any;
+
+	owner_lock_share(&ring->lock);
+	owner_lock(&ring->lock);
+	before = atomic_load(&ring->nr_returned);
+	if (ring->service == VBLK_LIVE)
+		reap(ring);
+	any = atomic_load(&ring->nr_returned) != before;
+	owner_unlock(&ring->lock);
+	return any;
+}
+
 void vblk_ring_take_back(struct vblk_ring *ring)
 {
 	owner_lock(&ring->lock);

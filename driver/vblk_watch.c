@@ -58,6 +58,11 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 
 	if (w->idle_ticks[index] != w->stall_ticks && !late)
 		return;
+	if (vblk_ring_has_answers(&vblk->ring[index])) { /* it is the owner that stalls */
+		w->idle_ticks[index] = 0;
+		w->was_reset[index] = false;
+		return;
+	}
 	describe_stall(vblk, index, why, sizeof(why));
 	if (late) {
 		w->idle_ticks[index] = 0;
@@ -101,7 +106,9 @@ static void check_ring(struct vblk *vblk, unsigned index)
 	check_device(vblk); /* it may know better than the clock, and be reset */
 	if (atomic_load(&ring->nr_returned) == returned)
 		handle_stall(vblk, index);
-	w->seen[index] = atomic_load(&ring->nr_returned); /* a reset brings them back, too */
+	else
+		w->idle_ticks[index] = 0; /* what a reset brought back has all its time again */
+	w->seen[index] = atomic_load(&ring->nr_returned);
 	(void)vblk_ring_wake(ring);
 }
 
@@ -130,7 +137,7 @@ static void turn_off(struct vblk *vblk)
 		atomic_store(&vblk->watch.on, true);
 }
 
-static void tick(struct vblk *vblk)
+void vblk_watch_tick(struct vblk *vblk)
 {
 	if (atomic_load(&vblk->dead) != 0) {
 		atomic_store(&vblk->watch.on, false);
@@ -155,7 +162,7 @@ static void *watch_main(void *arg)
 
 		wait_for(w->wake_fd, on ? w->tick_ms : -1);
 		if (on)
-			tick(vblk);
+			vblk_watch_tick(vblk);
 	}
 	return NULL;
 }

@@ -607,7 +607,9 @@ unsigned model_trace_count(
 
 void model_trace_clear(struct model *m)
 {
+	m_lock(m);
 	m->trace_len = 0;
+	m_unlock(m);
 }
 
 void model_get_stat(const struct model *m, struct model_stat *out)
