@@ -24,6 +24,7 @@
 #include "dma.h"
 #include "holders.h"
 #include "hw_open.h"
+#include "run_dir.h"
 #include "signature.h"
 #include "sysfs.h"
 #include "vfio_group.h"

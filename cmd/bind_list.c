@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "bind_list.h"
 #include "disk.h"
+#include "run_dir.h"
 
 static const char serial_key[] = "serial=";
 

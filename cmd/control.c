@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <dirent.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,7 +24,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "control.h"
-#include "pci_disk.h"
+#include "run_dir.h"
 
 #define CLIENTS_MAX  32
 #define LINE_BYTES   64
@@ -49,6 +50,26 @@ struct control {
 	struct client clients[CLIENTS_MAX]; /* the thread's; after its end control_close()'s */
 	int nr_clients;
 };
+
+/* ---- its place ---- */
+
+static int name_of(pid_t pid, const char *what, char *out, size_t bytes)
+{
+	char dir[PATH_MAX];
+	int err = run_dir(dir, sizeof(dir));
+
+	if (err == 0 && snprintf(out, bytes, "%s/%d.%s", dir, (int)pid, what) >= (int)bytes)
+		err = -ENAMETOOLONG;
+	return err;
+}
+
+static int make_dir(void)
+{
+	char dir[PATH_MAX];
+	int err = run_dir(dir, sizeof(dir));
+
+	return err == 0 && mkdir(dir, 0755) < 0 && errno != EEXIST ? -errno : err;
+}
 
 /* ---- the daemon's side ---- */
 
@@ -174,13 +195,15 @@ static int listen_on(struct control *c)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	mode_t mask;
-	int err;
+	int err = name_of(getpid(), "sock", c->path, sizeof(c->path));
 
 	/* Under its own name only once it listens: clients remove a socket on which nobody does. */
-	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	snprintf(c->path, sizeof(c->path), "%s/%d.sock", RUN_DIR, (int)getpid());
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%d.new", RUN_DIR, (int)getpid());
+	if (err == 0)
+		err = name_of(getpid(), "new", addr.sun_path, sizeof(addr.sun_path));
+	if (err == 0)
+		err = make_dir();
+	if (err < 0)
+		return err;
 	c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->listen_fd < 0)
 		return -errno;
@@ -276,7 +299,9 @@ int control_send(pid_t pid, const char *verb)
 	n = snprintf(line, sizeof(line), "%s\n", verb);
 	if (n >= (int)sizeof(line))
 		return -EINVAL;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%d.sock", RUN_DIR, (int)pid);
+	err = name_of(pid, "sock", addr.sun_path, sizeof(addr.sun_path));
+	if (err < 0)
+		return err;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -343,7 +368,8 @@ static pid_t pid_of(const char *name)
 
 int control_each(control_each_fn fn, void *arg)
 {
-	DIR *dir = opendir(RUN_DIR);
+	char path[PATH_MAX];
+	DIR *dir = run_dir(path, sizeof(path)) == 0 ? opendir(path) : NULL;
 	struct dirent *e;
 	bool more = true;
 	int n = 0;

@@ -1,4 +1,5 @@
-/* control.h - the socket by which a running daemon is asked, and waited for: RUN_DIR/PID.sock.
+/* control.h - the socket by which a running daemon is asked, and waited for: PID.sock, in
+ * run_dir() (run_dir.h) of whoever runs it; who asks is the same user.
  *
  * A client sends one line and gets one line of JSON:
  *	hello	which mount: pid, source, mountpoint, dev ("0:45"), uuid, label, read_only, state ("mounted", "unmounting")

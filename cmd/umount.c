@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 #include "control.h"
+#include "fusermount.h"
 #include "namespace.h"
 #include "umount.h"
 
@@ -116,6 +117,17 @@ static int plain_umount(const struct umount_opts *o)
 	return status;
 }
 
+/* umount(8) calls this program as the user that called it, who may not unmount; fusermount3(1) may,
+ * what is that user's. */
+static int umount_as_user(const struct umount_opts *o)
+{
+	int err = fusermount_unmount(o->dir, o->lazy);
+
+	if (err < 0 && err != -EPERM)
+		fprintf(stderr, "umount: %s: fusermount3: %s\n", o->dir, strerror(-err));
+	return err < 0 ? MNT_EX_FAIL : 0;
+}
+
 static bool is_unmounting(pid_t pid)
 {
 	struct json_object *hello, *state;
@@ -207,7 +219,7 @@ int umount_main(int argc, char **argv)
 		thaw(&o, pid);
 		fd = o.lazy ? -1 : control_send(pid, "wait");
 	}
-	status = plain_umount(&o);
+	status = geteuid() != 0 && !o.force && !o.read_only ? umount_as_user(&o) : plain_umount(&o);
 	if (status == 0 && fd >= 0 && !still_mounted(dev))
 		status = wait_clean(&o, pid, fd);
 	if (fd >= 0)

@@ -38,6 +38,7 @@
 #include "../fusefs/session.h"
 #include "control.h"
 #include "disk_json.h"
+#include "fusermount.h"
 #include "mount_opts.h"
 #include "namespace.h"
 #include "source.h"
@@ -100,6 +101,13 @@ static void give_up(struct daemon *d, const char *fmt, ...)
 		complain(d->prog->source, message);
 	else
 		(void)!write(d->report_fd, message, strlen(message));
+}
+
+static int detach_mount(const char *dir)
+{
+	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return errno == EPERM ? fusermount_unmount(dir, true) : -errno;
 }
 
 /* ---- the daemon: figures ---- */
@@ -353,7 +361,7 @@ static void detach(struct daemon *d)
 			syncfs(fd);
 			close(fd);
 		}
-		if (umount2(d->prog->dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		if (detach_mount(d->prog->dir) == 0)
 			utab_remove(d->prog->dir);
 	}
 	if (poll(&over, 1, DETACHED_MS) == 0) {
@@ -486,7 +494,7 @@ static int detach_dead_mount(const char *dir)
 	int err = -ENOTCONN;
 
 	if (type != NULL && strcmp(type, "fuse.vblkfs") == 0)
-		err = umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+		err = detach_mount(dir);
 	mnt_unref_table(tb);
 	return err;
 }

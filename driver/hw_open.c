@@ -9,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 #include "hw_open.h"
+#include "run_dir.h"
 #include "sysfs.h"
 #include "virtio.h"
 
-#define RUN_DIR       "/run/vblkfs"
 #define SUSPEND_STATS "/sys/power/suspend_stats"
 
 int hw_fail(const struct hw_reason *why, int err, const char *format, ...)

@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "hw.h"
 #include "pci_disk.h"
+#include "run_dir.h"
 #include "sysfs.h"
 #include "virtio.h"
 

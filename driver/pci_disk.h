@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RUN_DIR "/run/vblkfs" /* sockets of daemons, records of bound functions */
-
 struct pci_disk {
 	char address[16]; /* 0000:00:05.0 */
 	uint16_t vendor, device, subvendor, subdevice;

@@ -1,11 +1,17 @@
 /* test_control.c - the daemon's socket and its clients: cmd/control.c, in a directory of its own. */
 #include <check.h>
 #include <sys/wait.h>
-#include "pci_disk.h"
-#undef RUN_DIR
-#define RUN_DIR run_dir
-static char run_dir[64];
+#include "run_dir.h"
+static int run_dir_of_test(char *out, size_t bytes);
+#define run_dir run_dir_of_test
 #include "../cmd/control.c"
+
+static char dir_of_test[64];
+
+static int run_dir_of_test(char *out, size_t bytes)
+{
+	return snprintf(out, bytes, "%s", dir_of_test) < (int)bytes ? 0 : -ENAMETOOLONG;
+}
 
 static struct control *control;
 
@@ -23,8 +29,8 @@ static void set_up(void)
 {
 	struct json_object *hello = json_object_new_object();
 
-	strcpy(run_dir, "/tmp/vblkfs-control.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(run_dir));
+	strcpy(dir_of_test, "/tmp/vblkfs-control.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir_of_test));
 	json_object_object_add(hello, "source", json_object_new_string("0000:00:05.0"));
 	json_object_object_add(hello, "dev", json_object_new_string("0:45"));
 	ck_assert_int_eq(control_open(hello, add_figure, &figure, &control), 0);
@@ -33,7 +39,7 @@ static void set_up(void)
 static void tear_down(void)
 {
 	control_close(control, 0);
-	ck_assert_int_eq(rmdir(run_dir), 0); /* nothing is left in it */
+	ck_assert_int_eq(rmdir(dir_of_test), 0); /* nothing is left in it */
 }
 
 static const char *member(struct json_object *o, const char *key)
@@ -48,7 +54,7 @@ static int raw_client(void)
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%d.sock", run_dir, (int)getpid());
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%d.sock", dir_of_test, (int)getpid());
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	return fd;
 }
@@ -192,7 +198,7 @@ START_TEST(a_dead_daemon_is_told_from_a_live_one_and_its_socket_removed)
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
-	snprintf(path, sizeof(path), "%s/%d.sock", run_dir, (int)pid);
+	snprintf(path, sizeof(path), "%s/%d.sock", dir_of_test, (int)pid);
 	ck_assert_int_eq(access(path, F_OK), 0);
 	fd = control_send(pid, "wait");
 	ck_assert_int_eq(fd, -ECONNREFUSED);
@@ -216,7 +222,7 @@ START_TEST(other_files_in_the_directory_are_left_alone)
 	char path[128];
 	int n = 0;
 
-	snprintf(path, sizeof(path), "%s/0000:00:05.0.sock", run_dir);
+	snprintf(path, sizeof(path), "%s/0000:00:05.0.sock", dir_of_test);
 	fclose(fopen(path, "w"));
 	ck_assert_int_eq(control_each(count_one, &n), 1);
 	ck_assert_int_eq(n, 1);

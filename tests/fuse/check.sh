@@ -160,6 +160,54 @@ test_trim_gives_the_space_of_deleted_files_back() {
     [ "$(cat err)" = "vblkctl: $MNT: it is read-only" ] || fail "it says: $(cat err)"
 }
 
+as_user() { # COMMAND...: as somebody who is not root and has logged in
+    XDG_RUNTIME_DIR=$T/user setpriv --reuid nobody --regid nogroup --clear-groups "$@"
+}
+
+user_mount() { # a filesystem of the user's
+    chown nobody "$MNT"
+    umount_fs
+    chmod 755 "$T"
+    mkdir -p "$T/user"
+    chown nobody "$IMG" "$MNT" "$T/user"
+    as_user "$BUILD/vblkfs" "$IMG" "$MNT"
+}
+
+user_daemon() {
+    basename "$T/user/vblkfs/"*.sock .sock
+}
+
+test_a_user_unmounts_what_is_the_users_own() {
+    user_mount
+    as_user "$BUILD/vblkctl" stat "$MNT" | grep -q "^$IMG on $MNT" || fail "stat finds no daemon"
+    [ "$(as_user "$BUILD/umount.fuse.vblkfs" -v "$MNT")" = "umount: $MNT: unmounted, and the disk is clean" ] ||
+        fail "it did not wait for the daemon"
+    flock -n "$IMG" true || fail "the image is still locked"
+    ! as_user "$BUILD/umount.fuse.vblkfs" "$MNT" 2>"$T/err" || fail "unmounted twice"
+    [ "$(wc -l <"$T/err")" = 1 ] || fail "not one line: $(cat "$T/err")"
+    mount_fs
+    ! as_user "$BUILD/umount.fuse.vblkfs" "$MNT" 2>"$T/err" || fail "root's was unmounted"
+    is_mounted || fail "root's is not mounted any more"
+}
+
+test_a_users_daemon_ends_and_is_replaced() {
+    local pid
+    user_mount
+    pid=$(user_daemon)
+    as_user touch "$MNT/f"
+    kill -KILL "$pid"
+    while [ -d "/proc/$pid" ]; do sleep 0.05; done
+    as_user "$BUILD/vblkfs" "$IMG" "$MNT"
+    as_user touch "$MNT/g"
+    rm "$T/user/vblkfs/$pid.sock"
+    pid=$(user_daemon)
+    kill -TERM "$pid"
+    while [ -d "/proc/$pid" ]; do sleep 0.05; done
+    ! is_mounted || fail "still mounted"
+    mount_fs
+    [ -e "$MNT/g" ] || fail "a name is gone"
+}
+
 test_truncating_open_empties_the_file() {
     seq 10000 >"$MNT/f"
     : >"$MNT/f"
