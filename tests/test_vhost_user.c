@@ -736,11 +736,11 @@ START_TEST(what_is_done_after_the_disk_was_given_up_is_nobodys) /* VU15 */
 	opts.timeout_s = 1;
 	open_disk();
 	before = vmock_count(mock, VUP_SET_OWNER);
-	vmock_config(mock)->hold = true;
+	vmock_config(mock)->hold = vmock_config(mock)->ends_at_stop = true;
 	submit(1, BLK_READ);
 	wait_held(1);
 	all_end_with(1, -EIO);
-	vmock_push_used(mock, 0, 0);
+	vmock_config(mock)->ends_at_stop = false;
 	come_back();
 	wait_attempts(before - 1);
 	ck_assert_int_eq(blk_do(q, BLK_READ, 0, 8, buf), -EIO);

@@ -558,6 +558,8 @@ static bool handle_get(struct vmock *v, uint32_t request, const union payload *p
 	case VUP_GET_VRING_BASE:
 		base = (struct vup_vring_state){
 			p->state.index, v->ring[p->state.index % QUEUES_MAX].last_avail};
+		if (v->cfg.ends_at_stop)
+			push_used(&v->ring[p->state.index % QUEUES_MAX], 0);
 		stop_ring(&v->ring[p->state.index % QUEUES_MAX]);
 		return reply(v, request, &base, sizeof(base));
 	default:

@@ -25,6 +25,7 @@ struct vmock_config {      /* start from vmock_defaults(); may be changed betwee
 	uint8_t writeback;
 	bool in_pieces;       /* replies come byte by byte */
 	bool hold;            /* complete nothing */
+	bool ends_at_stop;    /* but end request 0 of a ring when that is stopped */
 	unsigned bad_request; /* the reply to this one is wrong in */
 	enum {
 		BAD_NOTHING,
