@@ -109,6 +109,31 @@ test_a_killed_backend_is_not_noticed_by_those_who_write() {
     diff -r --no-dereference /usr/include/linux "$MNT/linux"
 }
 
+figures() { # of all rings, a line each
+    "$BUILD/vblkctl" stat --json "$MNT" | jq '.rings | [map(.reads), map(.writes), map(.flushes), map(.others), map(.kicks),
+        map(.kicks_saved), map(.interrupts)] | map(add)[]'
+}
+
+test_an_interval_is_the_difference_of_the_figures() {
+    local watcher
+    remount_fs -o spin_us=0
+    cp -a /usr/include/linux "$MNT/linux"
+    "$BUILD/vblkctl" sync "$MNT"
+    figures >before
+    "$BUILD/vblkctl" stat --json --watch=2 --count=1 "$MNT" >watch.json &
+    watcher=$!
+    sleep 0.5
+    dd if=/dev/zero of="$MNT/zero" bs=64K count=100 oflag=direct conv=fsync status=none
+    dd if="$MNT/zero" of=/dev/null bs=64K iflag=direct status=none
+    "$BUILD/vblkctl" trim "$MNT"
+    wait $watcher
+    figures >after
+    jq '.[0] | .seconds as $s | [.reads_s, .writes_s, .flushes_s, .others_s, .kicks_s, .kicks_saved_s, .interrupts_s][] * $s | round' \
+        watch.json >seen
+    paste before after | awk '{ print $2 - $1 }' | diff - seen || fail "$(cat before after watch.json)"
+    [ "$(head -n 5 seen | grep -c '^0$')" = 0 ] || fail "nothing happened: $(cat seen)"
+}
+
 # A worker that never spins sleeps at once, and is woken by the device, unless that is the faster one.
 test_static_probes_tell_what_the_device_does() {
     has_probes || return 0
