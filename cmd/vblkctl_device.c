@@ -19,6 +19,7 @@ int verb_reset(const struct verb_args *a)
 static int show_cache(const struct verb_args *a)
 {
 	struct json_object *o, *disk, *v;
+	const char *mode;
 	bool writeback;
 	pid_t pid;
 
@@ -27,14 +28,18 @@ static int show_cache(const struct verb_args *a)
 	o = ask_daemon(a->argv[0], pid, "info");
 	if (o == NULL)
 		return EXIT_FAILED;
-	if (a->json)
-		return print_json(o);
 	writeback = json_object_object_get_ex(o, "disk", &disk) &&
 		    json_object_object_get_ex(disk, "volatile_cache", &v) &&
 		    json_object_get_boolean(v);
-	puts(writeback ? "writeback" : "writethrough");
 	json_object_put(o);
-	return EXIT_OK;
+	mode = writeback ? "writeback" : "writethrough";
+	if (!a->json) {
+		puts(mode);
+		return EXIT_OK;
+	}
+	o = json_object_new_object();
+	json_object_object_add(o, "cache", json_object_new_string(mode));
+	return print_json(o);
 }
 
 int verb_cache(const struct verb_args *a)

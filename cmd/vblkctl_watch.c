@@ -130,7 +130,7 @@ static struct json_object *latency_json(const struct latency *l)
 	add_double(o, "p50_us", latency_percentile(l, 50));
 	add_double(o, "p95_us", latency_percentile(l, 95));
 	add_double(o, "p99_us", latency_percentile(l, 99));
-	add_double(o, "p999_us", latency_percentile(l, 99.9));
+	add_double(o, "p99_9_us", latency_percentile(l, 99.9));
 	return o;
 }
 

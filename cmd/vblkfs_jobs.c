@@ -239,7 +239,7 @@ static const char *why_of_device(int err)
 {
 	switch (err) {
 	case -EOPNOTSUPP:
-		return "this disk has no such thing";
+		return "this disk can't do that; 'vblkctl info' shows what it can";
 	case -EAGAIN:
 		return "the back-end is gone; try again when the next is there";
 	case -ETIMEDOUT:

@@ -162,6 +162,7 @@ test_reset_and_cache_mode_under_load() {
         "$BUILD/vblkctl" reset "$MNT"
         "$BUILD/vblkctl" cache "$MNT" writethrough
         [ "$("$BUILD/vblkctl" cache "$MNT")" = writethrough ] || fail "the mode is not shown"
+        [ "$("$BUILD/vblkctl" cache --json "$MNT" | jq -r .cache)" = writethrough ] || fail "nor in JSON"
         "$BUILD/vblkctl" reset "$MNT"
         "$BUILD/vblkctl" cache "$MNT" writeback
         n=$((n + 1))
