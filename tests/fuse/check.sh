@@ -515,7 +515,7 @@ test_info_says_what_the_disk_is() {
 
 refused_by_the_disk() { # ARGUMENT... of vblkctl
     ! "$BUILD/vblkctl" "$@" 2>"$T/err" || fail "done: $*"
-    [ "$(cat "$T/err")" = "vblkctl: $MNT: this disk has can't do that" ] || fail "$*: $(cat "$T/err")"
+    [ "$(cat "$T/err")" = "vblkctl: $MNT: this disk can't do that; 'vblkctl info' shows what it can" ] || fail "$*: $(cat "$T/err")"
 }
 
 test_an_image_has_no_device_to_reset() {
