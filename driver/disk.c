@@ -1,11 +1,16 @@
 /* disk.c - which kind of disk a name means. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "disk.h"
 #include "pci_disk.h"
+#include "run_dir.h"
 
 bool disk_parse_address(const char *source, char *out, size_t bytes)
 {
@@ -48,7 +53,21 @@ const char *disk_tag(const char *source, const char *key)
 	return strncasecmp(source, key, n) == 0 && source[n] == '=' ? source + n + 1 : NULL;
 }
 
-int disk_find(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts,
+/* Who searches has each free disk open for a moment: the next one is not to find it in use then. -1:
+ * no lock, as for those who can open none of them. */
+static int lock_search(void)
+{
+	int fd;
+
+	if (mkdir(RUN_DIR, 0755) < 0 && errno != EEXIST)
+		return -1;
+	fd = open(RUN_DIR "/search.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		(void)flock(fd, LOCK_EX);
+	return fd;
+}
+
+static int find_unlocked(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts,
 	struct blockdev **out, char *err, size_t err_bytes)
 {
 	struct pci_disk *disks;
@@ -78,12 +97,43 @@ int disk_find(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts
 	return -ENODEV;
 }
 
+int disk_find(disk_is_it_fn is_it, const void *arg, const struct disk_opts *opts,
+	struct blockdev **out, char *err, size_t err_bytes)
+{
+	int lock = lock_search(), res = find_unlocked(is_it, arg, opts, out, err, err_bytes);
+
+	if (lock >= 0)
+		close(lock);
+	return res;
+}
+
 static bool has_serial(struct blockdev *dev, const void *arg)
 {
 	struct blk_info info;
 
 	blk_get_info(dev, &info);
 	return strcmp(info.serial, arg) == 0;
+}
+
+/* The record that bind made is asked first: so those that are not it need not be opened. */
+static int open_serial(const char *serial, const struct disk_opts *opts, struct blockdev **out,
+	char *err, size_t err_bytes)
+{
+	struct pci_disk *disks;
+	int n = pci_disk_list(&disks), res = -ENODEV;
+
+	for (int i = 0; i < n && res == -ENODEV; i++) {
+		if (!pci_disk_is_ours(&disks[i]) || strcmp(disks[i].serial, serial) != 0)
+			continue;
+		res = vblk_open(disks[i].address, opts, out, err, err_bytes);
+		if (res == 0 && !has_serial(*out, serial)) { /* there is another one by now */
+			blk_close(*out);
+			res = -ENODEV;
+		}
+	}
+	if (n > 0)
+		free(disks);
+	return res == -ENODEV ? disk_find(has_serial, serial, opts, out, err, err_bytes) : res;
 }
 
 int disk_open(const char *source, const struct disk_opts *opts, struct blockdev **out, char *err,
@@ -94,7 +144,7 @@ int disk_open(const char *source, const struct disk_opts *opts, struct blockdev 
 	if (disk_parse_address(source, address, sizeof(address)))
 		return vblk_open(address, opts, out, err, err_bytes);
 	if (disk_tag(source, "serial") != NULL)
-		return disk_find(has_serial, disk_tag(source, "serial"), opts, out, err, err_bytes);
+		return open_serial(disk_tag(source, "serial"), opts, out, err, err_bytes);
 	if (disk_socket(source) != NULL)
 		return vblk_open_socket(disk_socket(source), opts, out, err, err_bytes);
 	return image_open(source, opts, out, err, err_bytes);
