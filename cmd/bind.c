@@ -30,6 +30,7 @@
 #include "vfio_group.h"
 #include "virtio.h"
 
+#define LOCK_FILE RUN_DIR "/bind.lock"
 #define DRIVERS   "/sys/bus/pci/drivers"
 #define DEVICES   "/sys/bus/pci/devices"
 #define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-2048kB"
@@ -61,15 +62,25 @@ static int lock_binding(const struct message *m)
 		return fail(m, -EPERM, "only root can change a device's driver; run it with sudo");
 	if (mkdir(RUN_DIR, 0700) < 0 && errno != EEXIST)
 		return fail(m, -errno, "%s: %s", RUN_DIR, strerror(errno));
-	fd = open(RUN_DIR "/bind.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || flock(fd, LOCK_EX) < 0) {
 		int code = -errno;
 
 		if (fd >= 0)
 			close(fd);
-		return fail(m, code, "%s/bind.lock: %s", RUN_DIR, strerror(-code));
+		return fail(m, code, LOCK_FILE ": %s", strerror(-code));
 	}
 	return fd;
+}
+
+bool bind_is_under_way(void)
+{
+	int fd = open(LOCK_FILE, O_RDWR | O_CLOEXEC);
+	bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+
+	if (fd >= 0)
+		close(fd);
+	return held;
 }
 
 static int run_modprobe(const char *module)

@@ -22,4 +22,6 @@ bool bind_knows_driver(const char *name);
 /* Back to the driver that bind recorded, else to the one that claims it. Refuses -EBUSY while in
  * use. */
 int unbind_disk(struct pci_disk *d, bool *already, char *err, size_t err_bytes);
+/* Is another process about to bind or unbind a disk? */
+bool bind_is_under_way(void);
 #endif

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "bind.h"
 #include "bind_list.h"
 #include "disk.h"
 #include "run_dir.h"
@@ -105,4 +106,30 @@ int bind_list_has(const struct pci_disk *d, char *err, size_t err_bytes)
 	found = look_up(f, d, err, err_bytes);
 	(void)fclose(f);
 	return found;
+}
+
+static bool may_be_bound_yet(const struct pci_disk *d)
+{
+	char err[256];
+
+	if (pci_disk_is_ours(d) || is_skipped(d))
+		return false;
+	return d->block[0] == '\0' || bind_list_has(d, err, sizeof(err)) > 0;
+}
+
+bool bind_list_is_pending(const char *address)
+{
+	struct pci_disk *d = NULL;
+	bool pending = false;
+	int n;
+
+	if (access(BIND_CONF, F_OK) < 0)
+		return false;
+	n = pci_disk_list(&d);
+	for (int i = 0; i < n && !pending; i++)
+		pending = (address == NULL || strcmp(d[i].address, address) == 0) &&
+			  may_be_bound_yet(&d[i]);
+	free(d);
+	/* Asked last: a disk that looks like ours may be so only by half. */
+	return pending || bind_is_under_way();
 }

@@ -12,4 +12,7 @@
 int bind_list_has(const struct pci_disk *d, char *err, size_t err_bytes);
 /* D was given back by hand, so the list must not take it away again; or bound by hand. */
 void bind_list_skip(const struct pci_disk *d, bool skip);
+/* Will udev's rule yet bind the disk at ADDRESS, or with NULL any, as far as can be told: is it on the
+ * list, or does the kernel not know its serial number yet? */
+bool bind_list_is_pending(const char *address);
 #endif

@@ -23,6 +23,12 @@ coldplug() { # as at boot; the disks only, since all else takes long
 	udevadm settle
 }
 
+give_back() { # ADDRESS: and let the list have it again, as after a boot
+	vblkctl unbind $1
+	udevadm settle # which is told of it
+	rm -f /run/vblkfs/$1.unbound
+}
+
 wait_for_driver() { # ADDRESS DRIVER
 	for _ in $(seq 200); do
 		[ "$(driver_of $1)" != "$2" ] || return 0
@@ -68,6 +74,28 @@ test_what_was_unbound_by_hand_is_left_alone() {
 	rm -f /run/vblkfs/$LISTED.unbound
 	vblkctl bind --listed
 	[ "$(driver_of $LISTED)" = uio_pci_generic ] || fail "$LISTED is with $(driver_of $LISTED)"
+}
+
+# Both are at it at about the same time when the machine boots.
+test_a_mount_waits_for_udev_to_bind_a_disk_on_the_list() {
+	local mount
+	start_udev
+	vblkctl bind $OTHER
+	mkfs.vblkfs -q -f -L waited $OTHER
+	give_back $OTHER
+	printf 'serial=other\n' >/etc/vblkfs/bind.conf
+	refuses 32 'no such PCI function' timeout 50 mount -t fuse.vblkfs 0000:00:17.0 $MNT
+	mount -t fuse.vblkfs label=waited $MNT &
+	mount=$!
+	until [ -n "$(pidof vblkfs)" ] || ! kill -0 $mount 2>/dev/null; do
+		sleep 0.1
+	done
+	coldplug
+	wait $mount || fail "it did not wait"
+	mountpoint -q $MNT || fail "not mounted"
+	refuses 32 'not found on 1 bound disks' timeout 50 mount -t fuse.vblkfs serial=missing /media
+	umount $MNT
+	give_back $OTHER
 }
 
 test_a_list_that_makes_no_sense_is_said() {
