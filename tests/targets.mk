@@ -38,6 +38,9 @@ check-fuse: all tools
 	tests/vhost/check.sh $(O)
 check-guest: all tools
 	tests/guest/check.sh
+# Debian's systemd with disks of ours in /etc/fstab. As root: the system for it is made once, with mmdebstrap.
+check-boot: all
+	tests/guest/boot.sh $(O)
 
 # Threads under ThreadSanitizer: the tests that are about them. And, by tsan-programs, the programs:
 # $(O)/tsan/vblkfs -f serves a mount as ever, and says on standard error what races.
@@ -177,5 +180,5 @@ install: all
 uninstall:
 	rm -f $(INSTALLED)
 
-.PHONY: check crash crash-short fuzz-device fuzz-short check-fsck check-lib check-fuse check-guest tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short fuzz-device fuzz-short check-fsck check-lib check-fuse check-guest check-boot tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall

@@ -76,10 +76,22 @@ fetch_kernel() {
 	rm -rf "$tmp"
 }
 
+# With those that they need; DIRECTORY/order has the order in which to load them.
+copy_modules() { # KERNEL'S DIRECTORY, DIRECTORY, MODULE...
+	local kernel=$1 to=$2 module
+	shift 2
+	mkdir -p "$to"
+	for module in "$@"; do
+		modprobe -d "$kernel" -S "$(basename "$kernel")" --show-depends "$module"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
+		cp "$module" "$to/"
+		basename "$module"
+	done >"$to/order"
+}
+
 # $1 = kernel's directory: (re)make its initramfs when it is older than what it is made from.
 make_initramfs() {
-	local dir=$1 version tmp busybox module
-	version=$(basename "$dir")
+	local dir=$1 tmp busybox
 	if [ "$dir/initramfs" -nt "$guest_dir/init" ] &&
 		[ "$dir/initramfs" -nt "$guest_dir/kernel.sh" ]; then
 		return
@@ -90,17 +102,11 @@ make_initramfs() {
 		fail_boot "$busybox is not static. As root: apt-get install busybox-static"
 	fi
 	tmp=$(mktemp -d "$cache/kernel/.initramfs.XXXXXX")
-	mkdir -p "$tmp/root"/{bin,modules,proc,sys,dev,host,rw,new}
+	mkdir -p "$tmp/root"/{bin,proc,sys,dev,host,rw,new}
 	cp "$busybox" "$tmp/root/bin/busybox"
 	cp "$guest_dir/init" "$tmp/root/init"
 	chmod 755 "$tmp/root/init"
-	for module in "${boot_modules[@]}"; do
-		modprobe -d "$dir" -S "$version" --show-depends "$module"
-	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' >"$tmp/files"
-	while read -r module; do
-		cp "$module" "$tmp/root/modules/"
-		basename "$module"
-	done <"$tmp/files" >"$tmp/root/modules/order"
+	copy_modules "$dir" "$tmp/root/modules" "${boot_modules[@]}"
 	(cd "$tmp/root" && find . | busybox cpio -o -H newc 2>/dev/null) >"$tmp/initramfs"
 	mv "$tmp/initramfs" "$dir/initramfs"
 	rm -rf "$tmp"
