@@ -124,6 +124,7 @@ $(UNITS): $(O)/san/%: $(O)/san/obj/tests/%.o $(call san,$(TEST_SHARED) $(DRIVER_
 	$(call say,LINK)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS) $(CHECK_LIBS)
 $(O)/san/test_qtest: $(call san,$(QTEST_SRC))
+$(O)/san/test_jobs: $(call san,$(FUSE_SRC)) # of a session
 # Its own malloc(), which fails.
 $(O)/san/test_faults: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 

@@ -15,6 +15,7 @@ enum {
 	TAKES_DRIVER = 8,
 	TAKES_QUEUE = 16,
 	TAKES_LISTED = 32,
+	TAKES_SECURE = 64,
 };
 
 static const struct verb {
@@ -38,7 +39,7 @@ static const struct verb {
 		"live figures of one mount, or of all"},
 	{"info", verb_info, 1, 1, 0, "info [--json] ADDRESS | SOURCE | DIRECTORY",
 		"what a disk is and can: features, limits, rings"},
-	{"trim", verb_trim, 1, 1, 0, "trim [--json] ADDRESS | DIRECTORY",
+	{"trim", verb_trim, 1, 1, TAKES_SECURE, "trim [--secure] [--json] ADDRESS | DIRECTORY",
 		"let a mount's disk know which of its blocks are free"},
 	{"dump", verb_dump, 1, 4, 0, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
@@ -202,6 +203,11 @@ static int parse_option(struct verb_args *a, int c)
 		return verb->takes & TAKES_LISTED
 			       ? 0
 			       : bad_usage("--listed is for other verbs", NULL) + 1;
+	case 'S':
+		a->secure = true;
+		return verb->takes & TAKES_SECURE
+			       ? 0
+			       : bad_usage("--secure is for other verbs", NULL) + 1;
 	case 'F':
 	case 'N':
 		a->flush = c == 'F';
@@ -230,7 +236,8 @@ static int run_verb(int argc, char **argv)
 		{"watch", optional_argument, NULL, 'w'}, {"count", required_argument, NULL, 'n'},
 		{"driver", required_argument, NULL, 'd'}, {"flush", no_argument, NULL, 'F'},
 		{"no-flush", no_argument, NULL, 'N'}, {"queue", required_argument, NULL, 'q'},
-		{"size", required_argument, NULL, 's'}, {"listed", no_argument, NULL, 'l'}, {0}};
+		{"size", required_argument, NULL, 's'}, {"listed", no_argument, NULL, 'l'},
+		{"secure", no_argument, NULL, 'S'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 

@@ -15,6 +15,7 @@ struct verb_args {
 	bool force;
 	bool listed;
 	bool flush;
+	bool secure;
 	const char *driver; /* NULL: any */
 	double watch_s;     /* 0: once */
 	unsigned count;     /* of intervals; 0: until interrupted */
@@ -51,8 +52,10 @@ struct json_object *ask_daemon(const char *target, pid_t pid, const char *line);
 /* The mounts' figures now: of TARGET, or (NULL) of all. NULL: failed, the reason was printed. */
 struct json_object *collect_figures(const char *target);
 
-/* vblkctl_mount.c: have the daemon of the mount in argv[0] do a JOB (vblkfs_jobs.h), and wait for its
- * end; the exit status. RESULT: what --json prints. */
+/* vblkctl_mount.c: have the daemon of a mount do a JOB (vblkfs_jobs.h), and wait for its end: what it
+ * answers then. NULL: failed, the reason was printed. */
+struct json_object *run_job(const char *target, const char *job);
+/* The same of the mount in argv[0]; the exit status. RESULT: what --json prints. */
 int do_job(const struct verb_args *a, const char *job, const char *result);
 
 /* vblkctl_watch.c: figures by interval, until interrupted or a->count is reached. */

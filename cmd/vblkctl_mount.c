@@ -76,14 +76,18 @@ static int report(const struct verb_args *a, struct json_object *o, const char *
 	return print_json(out);
 }
 
-int do_job(const struct verb_args *a, const char *job, const char *result)
+struct json_object *run_job(const char *target, const char *job)
 {
-	const char *target = a->argv[0];
 	pid_t pid;
 
 	if (find_target(target, &pid) < 0)
-		return EXIT_FAILED;
-	return report(a, await_job(target, pid, ask_until_free(target, pid, job)), result);
+		return NULL;
+	return await_job(target, pid, ask_until_free(target, pid, job));
+}
+
+int do_job(const struct verb_args *a, const char *job, const char *result)
+{
+	return report(a, run_job(a->argv[0], job), result);
 }
 
 /* The same, of all that was written until now. */

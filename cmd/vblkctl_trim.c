@@ -38,14 +38,43 @@ static int trim(const char *dir, uint64_t *trimmed)
 	return err;
 }
 
+static int print_trimmed(const struct verb_args *a, const char *key, uint64_t bytes)
+{
+	struct json_object *o;
+	char size[32];
+
+	if (a->json) {
+		o = json_object_new_object();
+		json_object_object_add(o, key, json_object_new_uint64(bytes));
+		return print_json(o);
+	}
+	printf("%s: %s %s\n", a->argv[0], human_bytes(bytes, size, sizeof(size)),
+		a->secure ? "erased" : "trimmed");
+	return EXIT_OK;
+}
+
+/* By the daemon: the kernel has no call for it. */
+static int trim_secure(const struct verb_args *a)
+{
+	struct json_object *o = run_job(a->argv[0], "trim-secure");
+	uint64_t erased;
+
+	if (o == NULL)
+		return EXIT_FAILED;
+	erased = json_number(o, "erased_bytes");
+	json_object_put(o);
+	return print_trimmed(a, "erased_bytes", erased);
+}
+
 int verb_trim(const struct verb_args *a)
 {
 	struct json_object *hello;
 	uint64_t trimmed = 0;
-	char size[32];
 	pid_t pid;
 	int err;
 
+	if (a->secure)
+		return trim_secure(a);
 	if (find_target(a->argv[0], &pid) < 0)
 		return EXIT_FAILED;
 	hello = ask_daemon(a->argv[0], pid, "hello");
@@ -57,12 +86,5 @@ int verb_trim(const struct verb_args *a)
 		fprintf(stderr, "vblkctl: %s: %s\n", a->argv[0], why_not(err));
 		return EXIT_FAILED;
 	}
-	if (a->json) {
-		struct json_object *o = json_object_new_object();
-
-		json_object_object_add(o, "trimmed_bytes", json_object_new_uint64(trimmed));
-		return print_json(o);
-	}
-	printf("%s: %s trimmed\n", a->argv[0], human_bytes(trimmed, size, sizeof(size)));
-	return EXIT_OK;
+	return print_trimmed(a, "trimmed_bytes", trimmed);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define QUIET_MS      200 /* without the kernel's figure: no write for so long, and all have come */
 #define DRAIN_MAX_MS  60000 /* however busy it is */
 #define DRAIN_LOOK_MS 1
+#define ERASE_BYTES   (1ULL << 30)
 
 struct job {
 	const struct kind *kind;
@@ -33,22 +35,26 @@ struct kind {
 	int nr_args;
 	int (*run)(struct jobs *j, const unsigned *arg);
 	const char *(*why)(int err);
+	const char *figure; /* what it is asked to tell, as a key; NULL: nothing */
 };
 
 struct result {
 	const struct kind *kind;
 	int err; /* 0, or negative */
+	uint64_t figure;
 };
 
 struct jobs {
 	struct blockdev *dev;
 	struct fs *fs;
 	struct session *session;
+	atomic_bool ending;
 	dev_t mount_dev;
 	pthread_mutex_t lock; /* guards all below but thread; not .job while it is at work */
 	unsigned number;      /* of the job at work, or of the last one */
 	bool at_work;
 	struct job job;
+	uint64_t figure;                   /* the job's, while it is at work */
 	struct result results[NR_RESULTS]; /* by number */
 	bool has_thread;                   /* to be joined */
 	pthread_t thread;
@@ -205,6 +211,50 @@ static const char *why_of_fs(int err)
 	}
 }
 
+/* ---- trim ---- */
+
+/* In steps, so that an unmount waits for no more than one. */
+static int erase_free(struct jobs *j, struct fs_thread *t)
+{
+	int err = 0;
+
+	for (uint64_t at = 0; err == 0; at += ERASE_BYTES) {
+		uint64_t erased = 0;
+
+		err = atomic_load(&j->ending) ? -ECANCELED
+					      : fs_trim(t, at, ERASE_BYTES, 0, true, &erased);
+		j->figure += erased;
+		if (err == -EINVAL && at > 0) /* past the end */
+			return 0;
+	}
+	return err;
+}
+
+static int run_trim_secure(struct jobs *j, const unsigned *arg)
+{
+	struct fs_thread *t;
+	int err = fs_thread_open(j->fs, &t);
+
+	(void)arg;
+	if (err < 0)
+		return err;
+	err = erase_free(j, t);
+	fs_thread_close(t);
+	return err;
+}
+
+static const char *why_of_trim(int err)
+{
+	switch (err) {
+	case -EOPNOTSUPP:
+		return "the disk can't erase securely";
+	case -ECANCELED:
+		return "it is being unmounted: not all that is free was erased";
+	default:
+		return why_of_fs(err);
+	}
+}
+
 /* ---- the device, between two of its requests ---- */
 
 static int run_reset(struct jobs *j, const unsigned *arg)
@@ -271,15 +321,16 @@ static const char *why_of_queue(int err)
 /* ---- jobs ---- */
 
 static const struct kind kinds[] = {
-	{"sync", 0, run_sync, why_of_fs},
-	{"freeze", 0, run_freeze, why_of_fs},
-	{"shutdown", 0, run_shutdown, why_of_fs},
-	{"shutdown-flush", 0, run_shutdown_flush, why_of_fs},
-	{"reset", 0, run_reset, why_of_device},
-	{"reset-queue", 2, run_reset_queue, why_of_queue},
-	{"reset-queue-force", 2, run_reset_queue_force, why_of_queue},
-	{"cache-writeback", 0, run_cache_writeback, why_of_device},
-	{"cache-writethrough", 0, run_cache_writethrough, why_of_device},
+	{"sync", 0, run_sync, why_of_fs, NULL},
+	{"freeze", 0, run_freeze, why_of_fs, NULL},
+	{"shutdown", 0, run_shutdown, why_of_fs, NULL},
+	{"shutdown-flush", 0, run_shutdown_flush, why_of_fs, NULL},
+	{"trim-secure", 0, run_trim_secure, why_of_trim, "erased_bytes"},
+	{"reset", 0, run_reset, why_of_device, NULL},
+	{"reset-queue", 2, run_reset_queue, why_of_queue, NULL},
+	{"reset-queue-force", 2, run_reset_queue_force, why_of_queue, NULL},
+	{"cache-writeback", 0, run_cache_writeback, why_of_device, NULL},
+	{"cache-writethrough", 0, run_cache_writethrough, why_of_device, NULL},
 };
 
 /* VERB, and its numbers. */
@@ -302,7 +353,7 @@ static void *job_main(void *arg)
 	int err = j->job.kind->run(j, j->job.arg);
 
 	pthread_mutex_lock(&j->lock);
-	j->results[j->number % NR_RESULTS] = (struct result){j->job.kind, err};
+	j->results[j->number % NR_RESULTS] = (struct result){j->job.kind, err, j->figure};
 	j->at_work = false;
 	pthread_mutex_unlock(&j->lock);
 	return NULL;
@@ -317,6 +368,7 @@ static int start(struct jobs *j, const struct job *job)
 		pthread_join(j->thread, NULL);
 	j->has_thread = false;
 	j->job = *job;
+	j->figure = 0;
 	j->number++;
 	j->at_work = true;
 	err = -pthread_create(&j->thread, NULL, job_main, j);
@@ -363,6 +415,8 @@ static void answer_job(struct jobs *j, unsigned number, struct json_object *out)
 		add_error(out, strerror(ESRCH));
 	else if (r.err < 0)
 		add_error(out, r.kind->why(r.err));
+	else if (r.kind != NULL && r.kind->figure != NULL)
+		json_object_object_add(out, r.kind->figure, json_object_new_uint64(r.figure));
 }
 
 bool jobs_answer(struct jobs *j, const char *line, struct json_object *out)
@@ -413,6 +467,7 @@ void jobs_destroy(struct jobs *j)
 {
 	if (j == NULL)
 		return;
+	atomic_store(&j->ending, true);
 	jobs_thaw(j);
 	if (j->has_thread)
 		pthread_join(j->thread, NULL);

@@ -1,11 +1,12 @@
-/* vblkfs_jobs.h - what may take long on a running mount: sync, freeze, shutdown, resets and the
+/* vblkfs_jobs.h - what may take long on a running mount: sync, freeze, shutdown, secure trims, resets and the
  * cache's mode; and thaw. One job at a time, on a thread of its own, so that the control socket always
  * answers.
  *
  * Requests, and what they answer with:
- *	sync, freeze, shutdown, shutdown-flush, reset, reset-queue QUEUE SIZE,
+ *	sync, freeze, shutdown, shutdown-flush, trim-secure, reset, reset-queue QUEUE SIZE,
  *	cache-writeback, cache-writethrough	{"job": N}: begun; {"busy": true}: another is at work
- *	job N	{"done": false}, or {"done": true}, with "error" (TEXT) if it failed
+ *	job N	{"done": false}, or {"done": true}, with "error" (TEXT) if it failed, and what the
+ *		job has to tell: "erased_bytes" of trim-secure
  *	thaw	nothing, or "error" */
 #ifndef VBLKFS_VBLKFS_JOBS_H
 #define VBLKFS_VBLKFS_JOBS_H

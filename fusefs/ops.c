@@ -560,7 +560,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		return;
 	}
 	memcpy(&range, in, sizeof(range));
-	err = fs_trim(session_thread(), range.start, range.len, range.minlen, &trimmed);
+	err = fs_trim(session_thread(), range.start, range.len, range.minlen, false, &trimmed);
 	range.len = trimmed;
 	if (err < 0)
 		reply_err(req, err);

@@ -9,14 +9,14 @@
 
 #define RUN_MAX (1U << 18) /* blocks in one discard: whoever needs that space waits no longer */
 
-static int discard(struct fs_thread *t, uint64_t start, uint32_t nr)
+static int discard(struct fs_thread *t, bool secure, uint64_t start, uint32_t nr)
 {
-	int err = blk_do(
-		t->q, BLK_DISCARD, start * BLOCK_SECTORS, (uint32_t)(nr * BLOCK_SECTORS), NULL);
+	enum blk_op op = secure ? BLK_SECURE_ERASE : BLK_DISCARD;
+	int err = blk_do(t->q, op, start * BLOCK_SECTORS, (uint32_t)(nr * BLOCK_SECTORS), NULL);
 
 	if (err < 0)
-		fs_note_io(
-			t->fs, err, "discard of %u blocks at %llu", nr, (unsigned long long)start);
+		fs_note_io(t->fs, err, "%s of %u blocks at %llu", secure ? "erasure" : "discard",
+			nr, (unsigned long long)start);
 	return err;
 }
 
@@ -32,24 +32,24 @@ static void range_of(
 		*end = fs->nr_blocks;
 }
 
-static int check_disk(struct fs_thread *t)
+static int check_disk(struct fs_thread *t, bool secure)
 {
 	struct blk_info info;
 
 	blk_get_info(t->fs->dev, &info);
-	if (!info.can_discard)
+	if (!(secure ? info.can_secure_erase : info.can_discard))
 		return -EOPNOTSUPP;
 	return info.read_only ? -EROFS : fs_may_write(t->fs);
 }
 
-int fs_trim(
-	struct fs_thread *t, uint64_t offset, uint64_t bytes, uint64_t min_bytes, uint64_t *trimmed)
+int fs_trim(struct fs_thread *t, uint64_t offset, uint64_t bytes, uint64_t min_bytes, bool secure,
+	uint64_t *trimmed)
 {
 	struct fs *fs = t->fs;
 	uint64_t min = min_bytes / BLOCK_BYTES + (min_bytes % BLOCK_BYTES != 0);
 	uint64_t at, end, start;
 	uint32_t nr;
-	int err = check_disk(t);
+	int err = check_disk(t, secure);
 
 	*trimmed = 0;
 	if (err < 0)
@@ -63,7 +63,7 @@ int fs_trim(
 			t, at, end, min == 0 ? 1 : (uint32_t)min, RUN_MAX, &start, &nr);
 		if (err < 0 || nr == 0)
 			break;
-		err = discard(t, start, nr);
+		err = discard(t, secure, start, nr);
 		alloc_release(fs, start, nr);
 		if (err == 0)
 			*trimmed += (uint64_t)nr * BLOCK_BYTES;

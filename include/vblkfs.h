@@ -182,10 +182,10 @@ struct fs_statfs {
 };
 void fs_statfs(struct fs *fs, struct fs_statfs *out);
 
-/* Discard the free blocks in [offset, offset + bytes) of the disk, but no run shorter than MIN_BYTES.
- * *TRIMMED: bytes, also on an error. The call takes long and polls the thread's queue. -EOPNOTSUPP:
+/* Discard the free blocks in [offset, offset + bytes) of the disk, or erase them securely, but no run
+ * shorter than MIN_BYTES. *TRIMMED: bytes, also on an error. The call takes long and polls the thread's queue. -EOPNOTSUPP:
  * the disk can't. -EINVAL: past the end, less than a block, or no run is ever that long. */
-int fs_trim(struct fs_thread *t, uint64_t offset, uint64_t bytes, uint64_t min_bytes,
+int fs_trim(struct fs_thread *t, uint64_t offset, uint64_t bytes, uint64_t min_bytes, bool secure,
 	uint64_t *trimmed);
 
 struct fs_ident { /* of a filesystem on a disk, mounted or not */

@@ -1,4 +1,4 @@
-/* test_trim.c - tests trim.c on a memory disk, where discarded bytes read as 0xdd. */
+/* test_trim.c - tests trim.c on a memory disk, where discarded bytes read as 0xdd, erased ones as 0xee. */
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
@@ -86,8 +86,8 @@ static void file_is(const char *name, int byte)
 	blk_dma_free(m.dev, buf, FS_IO_MAX + FS_BLOCK_BYTES);
 }
 
-/* How many blocks of the disk were discarded and not written since. */
-static uint64_t discarded(void)
+/* How many blocks of the disk are BYTE all over. */
+static uint64_t blocks_of(int byte)
 {
 	struct blk_queue *q = fs_thread_queue(m.t);
 	uint8_t *buf = blk_dma_alloc(m.dev, FS_BLOCK_BYTES);
@@ -95,10 +95,15 @@ static uint64_t discarded(void)
 
 	for (uint64_t b = 0; b < m.fs->nr_blocks; b++) {
 		MUST(blk_do(q, BLK_READ, b * 8, 8, buf) == 0);
-		n += buf[0] == 0xdd && memcmp(buf, buf + 1, FS_BLOCK_BYTES - 1) == 0;
+		n += buf[0] == byte && memcmp(buf, buf + 1, FS_BLOCK_BYTES - 1) == 0;
 	}
 	blk_dma_free(m.dev, buf, FS_BLOCK_BYTES);
 	return n;
+}
+
+static uint64_t discarded(void) /* and not written since */
+{
+	return blocks_of(0xdd);
 }
 
 static uint64_t free_blocks(void)
@@ -109,7 +114,7 @@ static uint64_t free_blocks(void)
 	return s.free_blocks;
 }
 
-START_TEST(all_free_blocks_are_discarded_and_no_other)
+START_TEST(all_free_blocks_are_discarded_and_no_other) /* looped: or erased securely */
 {
 	char name[16];
 	uint64_t trimmed;
@@ -122,9 +127,9 @@ START_TEST(all_free_blocks_are_discarded_and_no_other)
 		snprintf(name, sizeof(name), "f%d", i);
 		ck_assert_int_eq(fs_unlink(m.t, FS_ROOT_INO, name), 0);
 	}
-	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, 0, &trimmed), 0);
+	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, 0, _i == 1, &trimmed), 0);
 	ck_assert_uint_eq(trimmed, free_blocks() * FS_BLOCK_BYTES);
-	ck_assert_uint_eq(discarded(), free_blocks());
+	ck_assert_uint_eq(blocks_of(_i == 1 ? 0xee : 0xdd), free_blocks());
 	memfs_remount(&m);
 	for (int i = 1; i < 20; i += 2) {
 		snprintf(name, sizeof(name), "f%d", i);
@@ -144,18 +149,18 @@ START_TEST(a_range_and_a_least_length_are_kept_to)
 	make_file("c", 3);
 	ck_assert_int_eq(fs_unlink(m.t, FS_ROOT_INO, "b"), 0);
 	ck_assert_int_eq(fs_sync(m.t), 0);
-	ck_assert_int_eq(fs_trim(m.t, 20 * MIB, 2 * MIB + 100, 0, &trimmed), 0);
+	ck_assert_int_eq(fs_trim(m.t, 20 * MIB, 2 * MIB + 100, 0, false, &trimmed), 0);
 	ck_assert_uint_eq(trimmed, 2 * MIB);
 	before = discarded();
-	ck_assert_int_eq(fs_trim(m.t, 0, 16 * MIB, MIB, &trimmed), 0);
+	ck_assert_int_eq(fs_trim(m.t, 0, 16 * MIB, MIB, false, &trimmed), 0);
 	ck_assert_uint_gt(trimmed, 0);
 	ck_assert_uint_eq(discarded() - before, trimmed / FS_BLOCK_BYTES);
 	before = discarded();
-	ck_assert_int_eq(fs_trim(m.t, 0, 16 * MIB, 0, &trimmed), 0);
+	ck_assert_int_eq(fs_trim(m.t, 0, 16 * MIB, 0, false, &trimmed), 0);
 	ck_assert_uint_ge(discarded() - before, FILE_BLOCKS); /* where b was: too short before */
-	ck_assert_int_eq(fs_trim(m.t, 32 * MIB, MIB, 0, &trimmed), -EINVAL);
-	ck_assert_int_eq(fs_trim(m.t, 0, 4095, 0, &trimmed), -EINVAL);
-	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, UINT64_MAX, &trimmed), -EINVAL);
+	ck_assert_int_eq(fs_trim(m.t, 32 * MIB, MIB, 0, false, &trimmed), -EINVAL);
+	ck_assert_int_eq(fs_trim(m.t, 0, 4095, 0, false, &trimmed), -EINVAL);
+	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, UINT64_MAX, false, &trimmed), -EINVAL);
 }
 END_TEST
 
@@ -168,7 +173,7 @@ static void *trim_again_and_again(void *arg)
 	if (fs_thread_open(m.fs, &t) < 0)
 		abort();
 	while (!atomic_load(stop))
-		if (fs_trim(t, 0, UINT64_MAX, 0, &trimmed) < 0)
+		if (fs_trim(t, 0, UINT64_MAX, 0, false, &trimmed) < 0)
 			abort();
 	fs_thread_close(t);
 	return NULL;
@@ -204,7 +209,7 @@ START_TEST(a_read_only_mount_is_not_trimmed)
 	ck_assert_int_eq(memfs_unmount(&m), 0);
 	ck_assert_int_eq(fs_mount(m.dev, &ro, &m.fs), 0);
 	ck_assert_int_eq(fs_thread_open(m.fs, &m.t), 0);
-	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, 0, &trimmed), -EROFS);
+	ck_assert_int_eq(fs_trim(m.t, 0, UINT64_MAX, 0, false, &trimmed), -EROFS);
 	ck_assert_uint_eq(trimmed, 0);
 }
 END_TEST
@@ -216,7 +221,7 @@ int main(void)
 
 	tcase_set_timeout(c, 60);
 	tcase_add_checked_fixture(c, set_up, tear_down);
-	tcase_add_test(c, all_free_blocks_are_discarded_and_no_other);
+	tcase_add_loop_test(c, all_free_blocks_are_discarded_and_no_other, 0, 2);
 	tcase_add_test(c, a_range_and_a_least_length_are_kept_to);
 	tcase_add_test(c, what_is_written_meanwhile_stays);
 	tcase_add_test(c, a_read_only_mount_is_not_trimmed);

@@ -160,6 +160,12 @@ test_trim_gives_the_space_of_deleted_files_back() {
     [ "$(cat err)" = "vblkctl: $MNT: it is read-only" ] || fail "it says: $(cat err)"
 }
 
+test_an_image_is_not_erased_securely() {
+    ! "$BUILD/vblkctl" trim --secure "$MNT" 2>"$T/err" || fail "erased"
+    [ "$(cat "$T/err")" = "vblkctl: $MNT: the disk can't erase securely" ] || fail "it says: $(cat "$T/err")"
+    ! "$BUILD/vblkctl" sync --secure "$MNT" 2>"$T/err" || fail "sync took --secure"
+}
+
 as_user() { # COMMAND...: as somebody who is not root and has logged in
     XDG_RUNTIME_DIR=$T/user setpriv --reuid nobody --regid nogroup --clear-groups "$@"
 }
