@@ -83,6 +83,16 @@ test_each_queue_has_a_vector() {
 	vblkctl unbind $DISK
 }
 
+# VmFlags "dc" is "do not copy on fork"; a page of registers has it because an access to it that fails is caught.
+test_registers_are_guarded_and_not_a_childs() {
+	begin $DISK
+	awk '/^[0-9a-f]+-/ { name = $6 } /^VmFlags:/ && name ~ /vfio-device/ {
+		n++; if (!/ dc( |$)/) { print "copied on fork: " name; bad = 1 } }
+		END { print n + 0 " mappings"; exit bad || n < 1 }' "/proc/$(daemon_pid $MNT)/smaps"
+	umount $MNT
+	vblkctl unbind $DISK
+}
+
 test_vectors_are_back_after_a_reset() {
 	local before
 	begin $DISK -o spin_us=0
