@@ -46,7 +46,7 @@ check-boot: all
 # $(O)/tsan/vblkfs -f serves a mount as ever, and says on standard error what races.
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
 	$(if $(findstring clang,$(CC)),,-Wno-tsan) # fences, of which TSan knows nothing
-TSAN_TESTS := test_threads test_cache test_alloc test_owner_lock test_libvblk test_hostile test_control \
+TSAN_TESTS := test_threads test_vhost_user test_cache test_alloc test_owner_lock test_libvblk test_hostile test_control \
 	test_virtio_blk test_virtio_pci test_stress
 tsan:
 	$(MAKE) $(AT_ONCE) O=$(O)/tsan SAN='$(TSAN) -DHW_MODEL' $(TSAN_TESTS:%=$(O)/tsan/san/%)

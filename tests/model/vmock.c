@@ -836,29 +836,40 @@ struct vmock_config *vmock_config(struct vmock *v)
 
 int vmock_request(struct vmock *v, unsigned i)
 {
-	return i < v->nr_log ? v->log[i] : -1;
+	int request;
+
+	pthread_mutex_lock(&v->lock);
+	request = i < v->nr_log ? v->log[i] : -1;
+	pthread_mutex_unlock(&v->lock);
+	return request;
 }
 
 unsigned vmock_count(struct vmock *v, int request)
 {
 	unsigned n = 0;
 
+	pthread_mutex_lock(&v->lock);
 	for (unsigned i = 0; i < v->nr_log; i++)
 		n += v->log[i] == request;
+	pthread_mutex_unlock(&v->lock);
 	return n;
 }
 
 const char *vmock_complaint(struct vmock *v)
 {
+	pthread_mutex_lock(&v->lock); /* the first of them stays */
+	pthread_mutex_unlock(&v->lock);
 	return v->complaint;
 }
 
-uint8_t *vmock_disk(struct vmock *v)
+bool vmock_holds(struct vmock *v, size_t at, const void *bytes, size_t nr)
 {
-	pthread_mutex_lock(
-		&v->lock); /* what it has done is seen: ThreadSanitizer knows no ring in two mappings */
+	bool same;
+
+	pthread_mutex_lock(&v->lock);
+	same = memcmp(v->disk + at, bytes, nr) == 0;
 	pthread_mutex_unlock(&v->lock);
-	return v->disk;
+	return same;
 }
 
 unsigned vmock_nr_held(struct vmock *v)
@@ -893,7 +904,12 @@ unsigned vmock_nr_again(struct vmock *v)
 
 uint8_t vmock_writeback(struct vmock *v)
 {
-	return v->writeback_set ? v->cfg.writeback : 0xff;
+	uint8_t mode;
+
+	pthread_mutex_lock(&v->lock);
+	mode = v->writeback_set ? v->cfg.writeback : 0xff;
+	pthread_mutex_unlock(&v->lock);
+	return mode;
 }
 
 int64_t vmock_change_capacity(struct vmock *v, uint64_t capacity)

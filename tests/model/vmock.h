@@ -7,6 +7,7 @@
  * Threads: one of its own; everything here may be called from the test's. */
 #ifndef VBLKFS_TESTS_MODEL_VMOCK_H
 #define VBLKFS_TESTS_MODEL_VMOCK_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,18 +17,19 @@
 
 struct vmock;
 
-struct vmock_config {      /* start from vmock_defaults(); may be changed between two back-ends */
-	uint64_t features; /* with bit 30 */
-	uint64_t proto;
-	uint64_t nr_queues, nr_slots;
-	uint32_t config_bytes; /* more must not be asked for */
-	uint64_t capacity;
-	uint8_t writeback;
-	bool in_pieces;       /* replies come byte by byte */
-	bool hold;            /* complete nothing */
-	bool ends_at_stop;    /* but end request 0 of a ring when that is stopped */
-	unsigned bad_request; /* the reply to this one is wrong in */
-	enum {
+/* Start from vmock_defaults(); may be changed while it serves, or between two back-ends. */
+struct vmock_config {
+	atomic_uint_fast64_t features; /* with bit 30 */
+	atomic_uint_fast64_t proto;
+	atomic_uint_fast64_t nr_queues, nr_slots;
+	atomic_uint config_bytes; /* more must not be asked for */
+	atomic_uint_fast64_t capacity;
+	atomic_uchar writeback;
+	bool in_pieces;          /* replies come byte by byte */
+	atomic_bool hold;        /* complete nothing */
+	bool ends_at_stop;       /* but end request 0 of a ring when that is stopped */
+	atomic_uint bad_request; /* the reply to this one is wrong in */
+	_Atomic enum {
 		BAD_NOTHING,
 		BAD_TYPE,
 		BAD_FLAGS,
@@ -54,7 +56,7 @@ int vmock_request(struct vmock *v, unsigned i);
 unsigned vmock_count(struct vmock *v, int request);
 const char *vmock_complaint(struct vmock *v); /* empty: none */
 
-uint8_t *vmock_disk(struct vmock *v);
+bool vmock_holds(struct vmock *v, size_t at, const void *bytes, size_t nr); /* on its disk */
 unsigned vmock_nr_held(struct vmock *v); /* requests fetched, not completed */
 unsigned vmock_nr_done(struct vmock *v, uint32_t type);
 unsigned vmock_nr_again(struct vmock *v); /* of them: the last back-end had them, by its notes */
