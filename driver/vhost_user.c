@@ -303,7 +303,7 @@ static int vu_set(struct virtio_device *vdev, uint32_t off, unsigned bytes, uint
 	pthread_mutex_lock(&vu->lock);
 	before = vu->written;
 	vu->written = (struct config_write){.off = off, .bytes = bytes, .le = htole64(val)};
-	err = write_config(vu);
+	err = atomic_load(&vu->connected) ? write_config(vu) : -ENODEV;
 	if (err == 0)
 		err = vhc_read_config(&vu->conn);
 	if (err < 0)
