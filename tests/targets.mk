@@ -96,7 +96,7 @@ $(O)/fuzz/ring $(O)/fuzz/device $(O)/fuzz/vhost: $(O)/fuzz/%: $(O)/fuzz/obj/test
 fuzz-device: $(FUZZERS:%=$(O)/fuzz/%)
 	VBLKFS_CORPUS=$(O)/fuzz/corpus tests/fuzz/run.sh $(O) $(RUNS) $(JOBS) $(SEED) $(FUZZERS)
 fuzz-short: $(FUZZERS:%=$(O)/fuzz/%)
-	tests/fuzz/run.sh $(O) 13000 1 1 $(FUZZERS)
+	tests/fuzz/run.sh $(O) 11000 1 1 $(FUZZERS)
 .PRECIOUS: $(O)/fuzz/obj/%.o
 
 demo:
