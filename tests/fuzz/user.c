@@ -234,7 +234,8 @@ void user_do(struct user *u, enum user_act act, const struct user_step *s)
 		world_fail_next();
 		break;
 	case USER_RESET_QUEUE:
-		(void)vblk_reset_queue(u->dev, s->when, s->arg & 1 ? 1U << s->arg % 9 : s->arg);
+		(void)vblk_reset_queue(
+			u->dev, s->when, s->arg & 1 ? 1U << s->arg % 9 : s->arg, s->value & 1);
 		break;
 	case USER_CLAIM:
 		blk_claim(u->dev, s->value);

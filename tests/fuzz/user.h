@@ -27,7 +27,7 @@ enum user_act {
 	USER_OPEN_QUEUE,
 	USER_CLOSE_QUEUE,
 	USER_CANT,        /* the next thread or descriptor can't be had */
-	USER_RESET_QUEUE, /* number WHEN, to ARG entries */
+	USER_RESET_QUEUE, /* number WHEN, to ARG entries; VALUE odd: by force */
 	USER_CLAIM,       /* VALUE sectors */
 	USER_DO,          /* a request, waited for */
 	USER_ALLOC,       /* a piece of DMA memory; or free it */
