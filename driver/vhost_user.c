@@ -317,6 +317,19 @@ static void vu_notify(struct virtqueue *vq)
 	(void)eventfd_write(to_vu(vq->vdev)->vring[vq->index].kick_fd, 1);
 }
 
+static bool vu_is_cut_off(struct virtio_device *vdev)
+{
+	struct vhost_user *vu = to_vu(vdev);
+	struct pollfd pfd = {.events = POLLRDHUP};
+	bool closed;
+
+	pthread_mutex_lock(&vu->lock);
+	pfd.fd = vu->conn.ch.fd; /* -1: nothing to be seen */
+	closed = poll(&pfd, 1, 0) > 0;
+	pthread_mutex_unlock(&vu->lock);
+	return closed;
+}
+
 static const char *vu_silence(struct virtio_device *vdev)
 {
 	return atomic_load(&to_vu(vdev)->connected) ? "the back-end does not answer"
@@ -772,6 +785,7 @@ static const struct virtio_config_ops vu_config_ops = {
 	.del_vqs = vu_del_vqs,
 	.notify = vu_notify,
 	.renew_vqs = vu_renew_vqs,
+	.is_cut_off = vu_is_cut_off,
 	.silence = vu_silence,
 	.close = vu_close,
 };

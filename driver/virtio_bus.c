@@ -276,7 +276,8 @@ int virtio_device_health(struct virtio_device *vdev)
 
 	if (err < 0)
 		return err;
-	if (atomic_load(&vdev->away))
+	if (atomic_load(&vdev->away) ||
+		(vdev->config->is_cut_off != NULL && vdev->config->is_cut_off(vdev)))
 		return -EAGAIN;
 	status = vdev->config->get_status(vdev);
 	/* 0 is what an unmapped function reads as; or the machine was suspended, which resets it. */

@@ -80,6 +80,9 @@ struct virtio_config_ops {
 		struct virtio_device *vdev, struct virtio_region out[VIRTIO_REGIONS_MAX]);
 	/* Why it may be that the device does not answer, in words. */
 	const char *(*silence)(struct virtio_device *vdev);
+	/* It lost its state, and its thread has yet to see to it, or waits for config_lock. May be
+	 * NULL. */
+	bool (*is_cut_off)(struct virtio_device *vdev);
 	/* Is there a device whose status is 0, or nothing? NULL: nothing. */
 	bool (*is_there)(struct virtio_device *vdev);
 	void (*close)(struct virtio_device *vdev); /* unregister, and let go of all */

@@ -928,6 +928,15 @@ int64_t vmock_change_capacity(struct vmock *v, uint64_t capacity)
 	return (int64_t)ack;
 }
 
+void vmock_say_changed(struct vmock *v)
+{
+	const uint32_t h[3] = {VUP_BACKEND_CONFIG_CHANGE, VUP_VERSION, 0};
+
+	pthread_mutex_lock(&v->lock);
+	(void)send_all(v, v->backend_fd, h, sizeof(h));
+	pthread_mutex_unlock(&v->lock);
+}
+
 void vmock_push_used(struct vmock *v, unsigned queue, uint32_t id)
 {
 	pthread_mutex_lock(&v->lock);

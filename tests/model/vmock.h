@@ -63,5 +63,6 @@ unsigned vmock_nr_again(struct vmock *v); /* of them: the last back-end had them
 uint8_t vmock_writeback(struct vmock *v); /* as set last */
 /* By its own channel. The acknowledgement: -1: none was due or came. */
 int64_t vmock_change_capacity(struct vmock *v, uint64_t capacity);
+void vmock_say_changed(struct vmock *v); /* the configuration; nothing is due, nor waited for */
 void vmock_push_used(struct vmock *v, unsigned queue, uint32_t id); /* past all rules */
 #endif
