@@ -36,6 +36,20 @@ static const struct number {
 	{"spin_us", 0, 1000000, offsetof(struct mount_opts, spin_us), false},
 };
 
+static const struct flag {
+	const char *name;
+	bool value;
+	size_t at; /* in struct mount_opts */
+} flags[] = {
+	{"poll", true, offsetof(struct mount_opts, poll_only)},
+	{"barrier", false, offsetof(struct mount_opts, no_barrier)},
+	{"nobarrier", true, offsetof(struct mount_opts, no_barrier)},
+	{"writethrough", true, offsetof(struct mount_opts, write_through)},
+	{"queue-reset", true, offsetof(struct mount_opts, queue_reset)},
+	{"allow_other", true, offsetof(struct mount_opts, allow_other)},
+	{"noallow_other", false, offsetof(struct mount_opts, allow_other)},
+};
+
 #define NR(array) (sizeof(array) / sizeof((array)[0]))
 
 static bool matches(const char *name, const char *pattern)
@@ -110,23 +124,11 @@ static int add_one(struct mount_opts *o, const char *name, const char *value, bo
 			return set_number(o, &numbers[i], value ? value : "", err, err_bytes);
 	if (strcmp(name, "errors") == 0)
 		return set_errors(o, value ? value : "", err, err_bytes);
-	if (value == NULL && strcmp(name, "poll") == 0) {
-		o->poll_only = true;
-		return 0;
-	}
-	if (value == NULL && (strcmp(name, "barrier") == 0 || strcmp(name, "nobarrier") == 0)) {
-		o->no_barrier = name[0] == 'n';
-		return 0;
-	}
-	if (value == NULL && strcmp(name, "writethrough") == 0) {
-		o->write_through = true;
-		return 0;
-	}
-	if (value == NULL &&
-		(strcmp(name, "allow_other") == 0 || strcmp(name, "noallow_other") == 0)) {
-		o->allow_other = name[0] == 'a';
-		return 0;
-	}
+	for (size_t i = 0; value == NULL && i < NR(flags); i++)
+		if (strcmp(name, flags[i].name) == 0) {
+			*(bool *)((char *)o + flags[i].at) = flags[i].value;
+			return 0;
+		}
 	if (is_in(name, value ? kernel_values : kernel_flags,
 		    value ? NR(kernel_values) : NR(kernel_flags)))
 		return set_kernel(o, name, value);

@@ -8,7 +8,7 @@
 
 struct mount_opts {
 	char *kernel; /* for mount(2), by commas; malloc'ed, NULL: none */
-	bool read_only, allow_other, poll_only, no_barrier, write_through;
+	bool read_only, allow_other, poll_only, no_barrier, write_through, queue_reset;
 	unsigned commit_s, cache_mib, workers, slots, queue_size, timeout_s; /* 0: the default */
 	int spin_us;                                                         /* -1: the default */
 	enum fs_errors errors;

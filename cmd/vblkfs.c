@@ -216,6 +216,7 @@ static int open_disk(struct daemon *d)
 		.poll_only = o->poll_only,
 		.write_through = o->write_through,
 		.timeout_s = o->timeout_s,
+		.queue_reset = o->queue_reset,
 	};
 	struct blk_info info;
 	char err[512];

@@ -17,6 +17,7 @@ struct disk_opts {
 	bool poll_only;     /* never sleep on the interrupt */
 	bool write_through; /* switch its write cache off */
 	uint32_t timeout_s; /* a request that takes longer has the device reset; 0: none */
+	bool queue_reset; /* its queue alone, first: the device is known to forget what it had of it */
 	/* It has another size now; may be NULL. In a thread of the driver's. */
 	void (*resized)(void *arg, uint64_t nr_sectors);
 	void *resized_arg;

@@ -136,7 +136,7 @@ static int read_opts(const struct vblk_opts *from, struct vblk_opts *opts)
 		if (byte[i] != 0)
 			return -E2BIG;
 	memcpy(opts, from, from->size < sizeof(*opts) ? from->size : sizeof(*opts));
-	return opts->reserved == 0 && opts->reserved2 == 0 ? 0 : -E2BIG;
+	return opts->reserved == 0 ? 0 : -E2BIG;
 }
 
 static int open_disk(struct vblk_disk *disk, const char *source, const struct vblk_opts *opts,
@@ -149,6 +149,7 @@ static int open_disk(struct vblk_disk *disk, const char *source, const struct vb
 		.poll_only = opts->poll_only,
 		.write_through = opts->write_through,
 		.timeout_s = opts->timeout_s,
+		.queue_reset = opts->queue_reset,
 		.resized = report_size,
 		.resized_arg = disk,
 	};

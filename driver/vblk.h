@@ -104,6 +104,8 @@ struct vblk_limits {
 	atomic_uint_fast32_t erase_sectors, erase_align;
 };
 
+enum vblk_cure { VBLK_NO_CURE, VBLK_QUEUE_RESET, VBLK_DEVICE_RESET }; /* of a ring that stands */
+
 struct vblk_watch {
 	pthread_t thread;
 	int wake_fd;    /* eventfd: `on` was set, or `stop` */
@@ -113,7 +115,8 @@ struct vblk_watch {
 	unsigned stall_ticks;          /* without progress: then it is reported */
 	uint64_t seen[VBLK_RINGS_MAX]; /* nr_returned at the last tick */
 	unsigned idle_ticks[VBLK_RINGS_MAX];
-	bool was_reset[VBLK_RINGS_MAX]; /* since a request of that ring was done */
+	bool queue_reset;                     /* a queue that stands is reset alone, first */
+	enum vblk_cure tried[VBLK_RINGS_MAX]; /* since a request of that ring was done */
 	uint32_t generation;
 };
 
@@ -287,13 +290,15 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why);
 /* The device has lost its state: because the machine was suspended, and is awake again? Then it was
  * at rest, and may have kept what it was given: the memory that depends on it was kept, too. */
 bool vblk_was_suspended(struct vblk *vblk);
-/* The same for one queue, while the others go on, once the device has finished what it has of it; it
- * has SIZE entries then. -EOPNOTSUPP: the device can't; -ETIMEDOUT: it does not finish, and all is as
- * before, unless FORCE: then it is believed to forget what it has, if it is not known better; -ENOMEM: reset, but of
- * the size that it was. Where the queue can't be reset the device is: -ECANCELED, if the size is the
- * one that it was and SIZE another. */
-int vblk_reset_ring(
-	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool force, const char *why);
+/* What the device has of a queue that is to be reset: it is to finish it; or, where it does not, it is
+ * believed to forget it; or that at once. */
+enum vblk_pending { VBLK_AWAIT, VBLK_AWAIT_OR_FORGET, VBLK_FORGET };
+/* The same for one queue, while the others go on; it has SIZE entries then. -EOPNOTSUPP: the device
+ * can't; -ETIMEDOUT: it does not finish, and is not believed to forget, or is known not to, and all is
+ * as before; -ENOMEM: reset, but of the size that it was. Where the queue can't be reset the device is:
+ * -ECANCELED, if the size is the one that it was and SIZE another. */
+int vblk_reset_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size,
+	enum vblk_pending pending, const char *why);
 /* All that was submitted is done, and durable. Whatever comes of it, vblk_rings_thaw() next. */
 int vblk_quiesce(struct vblk *vblk);
 

@@ -12,7 +12,7 @@
 #include "probes.h"
 #include "vblk.h"
 
-#define ID_LIMIT_US (5U * 1000 * 1000)
+#define ID_LIMIT_US 5000000ULL
 #define NAP_MIN_US  20U
 #define NAP_MAX_US  1000U
 #define LOOK_US     1000U /* a look at the device's status costs more than one at the ring */

@@ -236,19 +236,21 @@ static int renew_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size, 
 	return config->enable_vq_after_reset(ring->vq);
 }
 
-static int reset_ring(
-	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool force, const char *why)
+static int reset_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size,
+	enum vblk_pending pending, const char *why)
 {
 	int resized = 0, err = atomic_load(&vblk->dead);
 
-	if (err == 0 && !virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET))
+	if (err == 0 && (!virtio_has_feature(vblk->vdev, VIRTIO_F_RING_RESET) ||
+				(pending == VBLK_FORGET && never_forgets(vblk))))
 		err = -EOPNOTSUPP;
 	if (err != 0)
 		return err;
-	log_line(LOG_NOTICE, "%s: %s: queue %u is reset", vblk->info.name, why, ring->vq->index);
+	log_line(pending == VBLK_FORGET ? LOG_WARNING : LOG_NOTICE, "%s: %s: queue %u is reset",
+		vblk->info.name, why, ring->vq->index);
 	vblk_ring_quiesce(ring);
-	err = drain(vblk, ring);
-	if (err < 0 && (!force || never_forgets(vblk))) {
+	err = pending == VBLK_FORGET ? -ETIMEDOUT : drain(vblk, ring);
+	if (err < 0 && (pending == VBLK_AWAIT || never_forgets(vblk))) {
 		vblk_ring_thaw(ring);
 		return err;
 	}
@@ -263,13 +265,13 @@ static int reset_ring(
 	return resized;
 }
 
-int vblk_reset_ring(
-	struct vblk *vblk, struct vblk_ring *ring, uint16_t size, bool force, const char *why)
+int vblk_reset_ring(struct vblk *vblk, struct vblk_ring *ring, uint16_t size,
+	enum vblk_pending pending, const char *why)
 {
 	int err;
 
 	atomic_store(&vblk->busy, true);
-	err = reset_ring(vblk, ring, size, force, why);
+	err = reset_ring(vblk, ring, size, pending, why);
 	atomic_store(&vblk->busy, false);
 	return err;
 }

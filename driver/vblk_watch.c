@@ -1,5 +1,6 @@
 /* vblk_watch.c - notices what no interrupt tells: a device that stalls. It is waited for, unless
- * there is a time limit: then the device is reset, and if that does not help, it is given up.
+ * there is a time limit: then the queue is reset, where the user says that the device can do that,
+ * then the device, and if that does not help, it is given up.
  *
  * The thread ticks only while somebody sleeps with requests in flight. At a tick without progress
  * the sleepers look for themselves, so that a lost interrupt costs a second and not for ever. */
@@ -33,15 +34,29 @@ static void describe_stall(struct vblk *vblk, unsigned index, char *buf, size_t 
 		vblk->vdev->config->silence(vblk->vdev));
 }
 
-/* It is over its time limit. A reset may help, once: of the device, for who knows what it would do with
- * the requests of a queue that is reset alone (see vblk_reset.c). */
+/* False: the device is to be reset instead. Unasked that is so at once, for who knows what the device
+ * would do with the requests of a queue that is reset alone (see vblk_reset.c). */
+static bool try_queue_reset(struct vblk *vblk, unsigned index, const char *why)
+{
+	struct vblk_watch *w = &vblk->watch;
+	struct vblk_ring *ring = &vblk->ring[index];
+
+	if (!w->queue_reset || w->tried[index] != VBLK_NO_CURE)
+		return false;
+	w->tried[index] = VBLK_QUEUE_RESET;
+	return vblk_reset_ring(vblk, ring, ring->vq->size, VBLK_FORGET, why) == 0;
+}
+
+/* It is over its time limit. A reset may help, of the queue alone or of the device, once each. */
 static void time_out(struct vblk *vblk, unsigned index, const char *why)
 {
-	bool *was_reset = &vblk->watch.was_reset[index];
+	enum vblk_cure *tried = &vblk->watch.tried[index];
 
 	virtio_config_lock(vblk->vdev);
-	if (!*was_reset) {
-		*was_reset = true;
+	if (try_queue_reset(vblk, index, why)) {
+		; /* and sent again */
+	} else if (*tried != VBLK_DEVICE_RESET) {
+		*tried = VBLK_DEVICE_RESET;
 		(void)vblk_reset(vblk, VBLK_BROKEN, why);
 	} else {
 		vblk_break(vblk, -EIO, why);
@@ -60,7 +75,7 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 		return;
 	if (vblk_ring_has_answers(&vblk->ring[index])) { /* it is the owner that stalls */
 		w->idle_ticks[index] = 0;
-		w->was_reset[index] = false;
+		w->tried[index] = VBLK_NO_CURE;
 		return;
 	}
 	describe_stall(vblk, index, why, sizeof(why));
@@ -97,7 +112,7 @@ static void check_ring(struct vblk *vblk, unsigned index)
 
 	if (nr_inflight(ring) == 0 || returned != w->seen[index]) {
 		if (returned != w->seen[index])
-			w->was_reset[index] = false;
+			w->tried[index] = VBLK_NO_CURE;
 		w->seen[index] = returned;
 		w->idle_ticks[index] = 0;
 		return;

@@ -582,6 +582,7 @@ static int vblk_probe(struct virtio_device *vdev)
 	vdev->priv = vblk;
 	vblk->dev.ops = &vblk_ops;
 	vblk->timeout_s = opts->timeout_s;
+	vblk->watch.queue_reset = opts->queue_reset;
 	vblk->resized = opts->resized;
 	vblk->resized_arg = opts->resized_arg;
 	vblk->offered = vdev->offered;
@@ -802,7 +803,8 @@ static int reset_queue(struct vblk *vblk, unsigned index, unsigned size, bool fo
 		size = ring->vq->size;
 	if (size < QUEUE_MIN || size > ring->vq->max_size || (size & (size - 1)) != 0)
 		return -EINVAL;
-	return vblk_reset_ring(vblk, ring, (uint16_t)size, force, "by request");
+	return vblk_reset_ring(vblk, ring, (uint16_t)size,
+		force ? VBLK_AWAIT_OR_FORGET : VBLK_AWAIT, "by request");
 }
 
 int vblk_reset_queue(struct blockdev *dev, unsigned index, unsigned size, bool force)

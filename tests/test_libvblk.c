@@ -495,9 +495,9 @@ START_TEST(options_of_a_newer_version_are_refused_once_used)
 		vblk_disk_open(other, &newer.opts, &second, err_text, sizeof(err_text)), -E2BIG);
 	ck_assert_ptr_nonnull(strstr(err_text, "does not know"));
 	newer.more = 0;
-	newer.opts.reserved2 = 1;
+	newer.opts.reserved = 1;
 	ck_assert_int_eq(vblk_disk_open(other, &newer.opts, &second, NULL, 0), -E2BIG);
-	newer.opts.reserved2 = 0;
+	newer.opts.reserved = 0;
 	ck_assert_int_eq(vblk_disk_open(other, &newer.opts, &second, NULL, 0), 0);
 	ck_assert_int_eq(vblk_disk_close(second), 0);
 	newer.opts.size = 0;

@@ -144,6 +144,10 @@ START_TEST(a_flag_takes_no_value)
 {
 	ck_assert_int_eq(add("ro=1"), -EINVAL);
 	ck_assert_int_eq(add("poll=1"), -EINVAL);
+	ck_assert_int_eq(add("queue-reset=1"), -EINVAL);
+	ck_assert(!o.queue_reset);
+	ck_assert_int_eq(add("queue-reset"), 0);
+	ck_assert(o.queue_reset);
 	ck_assert_int_eq(add("writethrough=1"), -EINVAL);
 	ck_assert(!o.write_through);
 	ck_assert_int_eq(add("writethrough"), 0);

@@ -55,11 +55,13 @@ struct vblk_opts {
 	bool read_only;     /* never write; an image is opened for reading */
 	bool poll_only;     /* ask for no interrupts */
 	bool write_through; /* switch its write cache off; -EOPNOTSUPP where it can't be */
-	uint8_t reserved;
+	bool queue_reset;   /* see timeout_s */
 	uint32_t max_rings; /* 0: as many as the disk has */
 	uint32_t ring_size; /* 0: the disk's own; else a power of two, 2 to 32768 */
-	uint32_t timeout_s; /* a request that takes longer has the device reset; 0: none */
-	uint32_t reserved2;
+	/* A request that takes longer has the device reset, or, with queue_reset, its queue alone first:
+	 * for devices that are known to forget what they had of it. 0: none. */
+	uint32_t timeout_s;
+	uint32_t reserved;
 	/* The disk has another size now (an image's is not watched). Called in any thread, even
 	 * before vblk_disk_open() returns: of the library it may call vblk_queue_wake(). */
 	void (*resized)(void *arg, uint64_t bytes);
