@@ -66,7 +66,8 @@ struct hw_ops {
 	 * NULL where hw->nr_vectors is 0. */
 	int (*irq_vectors)(struct hw *hw, unsigned nr);
 	/* Interrupts of VECTOR, which is in use, are written to the eventfd FD from now on, and
-	 * irq_wait does not see them; -1: as before. NULL where irq_vectors is. */
+	 * irq_wait does not see them; -1: as before. On failure all is as it was, but after -EIO:
+	 * nobody sees them any more. NULL where irq_vectors is. */
 	int (*irq_redirect)(struct hw *hw, unsigned vector, int fd);
 
 	int (*bus_master)(

@@ -230,9 +230,15 @@ int vfio_irq_vectors(struct vfio_irq *irq, unsigned nr)
 	return err > 0 ? -ENOSPC : err;
 }
 
+/* The kernel takes the vector from whom it was first, and may fail then. */
 int vfio_irq_redirect(struct vfio_irq *irq, unsigned vector, int fd)
 {
-	if (fd < 0)
-		fd = irq->vector_fd[vector];
-	return set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, vector, 1, &fd);
+	const int *own = &irq->vector_fd[vector];
+	int err = set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, vector, 1, fd < 0 ? own : &fd);
+
+	if (err == 0)
+		return 0;
+	if (set_eventfds(irq->device, VFIO_PCI_MSIX_IRQ_INDEX, vector, 1, own) != 0)
+		return -EIO;
+	return fd < 0 ? 0 : -ENOSPC;
 }

@@ -239,16 +239,6 @@ static void find_vectors(struct virtio_pci *vpci, unsigned nr_vqs)
 		drop_vectors(vpci);
 }
 
-int vpci_wake_by(struct virtqueue *vq, int fd)
-{
-	struct virtio_pci *vpci = to_vpci(vq->vdev);
-	struct hw *hw = vpci->vdev.hw;
-
-	if (vpci->vdev.nr_vectors <= vpci->nr_vqs) /* some are shared */
-		return -EOPNOTSUPP;
-	return hw->ops->irq_redirect(hw, vector_of(vpci, vq->index), fd);
-}
-
 /* --- interrupts --- */
 
 static void handle_message(struct virtio_pci *vpci, unsigned vector)
@@ -284,6 +274,20 @@ static void lose_irq(struct virtio_pci *vpci, int err)
 			strerror(-err));
 	for (unsigned i = 0; i < vpci->nr_vqs; i++)
 		vq_interrupt(vpci->vqs[i]);
+}
+
+int vpci_wake_by(struct virtqueue *vq, int fd)
+{
+	struct virtio_pci *vpci = to_vpci(vq->vdev);
+	struct hw *hw = vpci->vdev.hw;
+	int err;
+
+	if (vpci->vdev.nr_vectors <= vpci->nr_vqs) /* some are shared */
+		return -EOPNOTSUPP;
+	err = hw->ops->irq_redirect(hw, vector_of(vpci, vq->index), fd);
+	if (err == -EIO && atomic_load(&vpci->vdev.has_irq))
+		lose_irq(vpci, err);
+	return err;
 }
 
 static void *irq_main(void *arg)

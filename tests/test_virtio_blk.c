@@ -1308,7 +1308,7 @@ static void *complete_for_sleeper(void *arg)
 {
 	struct vblk_handle *h = arg;
 
-	wait_until(atomic_load(&h->armed));
+	wait_until(atomic_load(&h->armed) || !atomic_load(&h->ring->vblk->vdev->has_irq));
 	(void)usleep(1000); /* till it is; should that take longer, it will not have slept */
 	while (model_run(r.m) != 0)
 		continue;
@@ -1387,6 +1387,36 @@ START_TEST(vector_of_a_ring_wakes_its_only_sleeper_without_a_thread_between)
 
 	if (_i) /* else it is closed as it is: the model looks */
 		shares_the_ring(buf);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
+/* Looped: it stays as it was; the vector is lost, to the sleeper, or on its way back to the thread. */
+START_TEST(vector_that_can_not_be_redirected_costs_no_wake_up)
+{
+	struct blk_queue *other;
+	struct vblk_detail d;
+	uint8_t *buf;
+
+	r.cfg.when = MODEL_STEPPED;
+	r.cfg.run_on_polls = 1;
+	r.cfg.nr_vectors = 2;
+	open_disk();
+	((struct vblk *)r.dev)->watch.tick_ms = 1000 * 1000;
+	model_config(r.m)->run_on_polls = 0;
+	buf = dma(512);
+	if (_i == 2)
+		sleeps_for_one(r.q, buf);
+	model_config(r.m)->redirect = _i == 0 ? REDIRECT_FAILS : REDIRECT_LOSES_IT;
+	if (_i == 2)
+		ck_assert_int_eq(blk_queue_open(r.dev, &other), 0);
+	for (int i = 0; i < 5; i++)
+		sleeps_for_one(r.q, buf);
+	ck_assert(log_says("polling instead") == (_i > 0));
+	ck_assert_int_eq(vblk_describe(r.dev, &d), 0);
+	ck_assert(d.has_irq == (_i == 0));
+	if (_i == 2)
+		blk_queue_close(other);
 	blk_dma_free(r.dev, buf, 512);
 }
 END_TEST
@@ -2675,6 +2705,7 @@ static void add_modern(TCase *tc)
 {
 	tcase_add_loop_test(
 		tc, vector_of_a_ring_wakes_its_only_sleeper_without_a_thread_between, 0, 2);
+	tcase_add_loop_test(tc, vector_that_can_not_be_redirected_costs_no_wake_up, 0, 3);
 	tcase_add_test(tc, shared_vector_wakes_by_the_thread);
 	tcase_add_test(tc, reset_sets_the_vectors_again);
 	tcase_add_loop_test(tc, needs_reset_is_recovered_and_requests_are_sent_again, 0, 2);

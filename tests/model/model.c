@@ -131,6 +131,8 @@ static void fire(struct model *m, uint16_t vector)
 	if (vector == VIRTIO_MSI_NO_VECTOR)
 		return;
 	m->stat.irqs++;
+	if (m->lost >> vector & 1)
+		return;
 	if (m->direct_fd[vector] != 0) {
 		tell(m->direct_fd[vector] - 1);
 		return;
@@ -266,15 +268,24 @@ static int irq_vectors(struct hw *hw, unsigned nr)
 static int irq_redirect(struct hw *hw, unsigned vector, int fd)
 {
 	struct model *m = m_of(hw);
+	int err = 0;
 
 	m_lock(m);
 	m_tick(m);
-	if (vector >= m->vectors)
+	if (vector >= m->vectors) {
 		m_violation(m, "PC19: vector %u redirected, and %u are on", vector, m->vectors);
-	else
+	} else if (m->cfg.redirect == REDIRECT_FAILS) {
+		err = -ENOMEM;
+	} else {
 		m->direct_fd[vector] = fd + 1;
+		if (m->cfg.redirect == REDIRECT_LOSES_IT) {
+			m->lost |= 1ULL << vector;
+			m->direct_fd[vector] = 0;
+			err = -EIO;
+		}
+	}
 	m_unlock(m);
-	return 0;
+	return err;
 }
 
 /* Other hooks */

@@ -58,6 +58,7 @@ struct model_config { /* start from model_defaults() */
 	unsigned vectors_to_be_had; /* by irq_vectors(); 0: all */
 	unsigned vectors_taken;     /* by the device, the first ones only; 0: all */
 	bool no_vector_taken;
+	enum { REDIRECT_WORKS, REDIRECT_FAILS, REDIRECT_LOSES_IT } redirect; /* irq_redirect() */
 	bool iommu_translates;
 	bool iommu_is_ours;
 

@@ -139,6 +139,7 @@ struct model {
 	unsigned vectors;  /* MSI-X is on with so many; 0: the line */
 	uint64_t fired;    /* those that came, and were not waited for yet */
 	int direct_fd[64]; /* of vectors: + 1; 0: irq_wait is told */
+	uint64_t lost;     /* bit i: vector i goes nowhere */
 	bool isr_thread_set;
 	pthread_t isr_thread;
 
