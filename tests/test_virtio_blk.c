@@ -174,7 +174,7 @@ static unsigned done_of_type(uint32_t type)
 	unsigned n = 0;
 
 	for (size_t i = 0; i < model_nr_done(r.m); i++)
-		n += model_done(r.m, i)->type == type;
+		n += model_done(r.m, i).type == type;
 	return n;
 }
 
@@ -604,7 +604,7 @@ START_TEST(adjacent_memory_is_one_descriptor) /* SP4 */
 	while (io.calls == 0)
 		(void)blk_wait(r.q, -1);
 	ck_assert_int_eq(io.err, 0);
-	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->nr_desc, 3);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1).nr_desc, 3);
 	blk_dma_free(r.dev, buf, 1 << 20);
 }
 END_TEST
@@ -824,7 +824,7 @@ START_TEST(write_zeroes_reads_as_zeros) /* BO4, BO7, BO9, BO14 */
 	ck_assert_uint_eq(model_disk(r.m)[8 * 512], 0);
 	ck_assert_uint_eq(model_disk(r.m)[24 * 512 - 1], 0);
 	ck_assert_uint_eq(model_disk(r.m)[24 * 512], 0xee);
-	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->range_flags, (unsigned)_i);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1).range_flags, (unsigned)_i);
 }
 END_TEST
 
@@ -843,7 +843,7 @@ START_TEST(ranges_are_split_by_their_limit_and_alignment) /* BO7, BO8, BO9 */
 	ck_assert_int_eq(blk_do(r.q, ops[_i], 3, 1000, NULL), 0);
 	ck_assert_uint_gt(model_nr_done(r.m), first + 9);
 	for (size_t i = first; i < model_nr_done(r.m); i++) {
-		const struct model_req *req = model_done(r.m, i);
+		const struct model_req done = model_done(r.m, i), *req = &done;
 
 		ck_assert_uint_eq(req->range_sector, next);
 		next += req->range_sectors;
@@ -881,7 +881,7 @@ START_TEST(secure_erase_is_sent_as_such) /* BO4, BO7, BO9 */
 	ck_assert_uint_eq(model_disk(r.m)[8 * 512], 0xee);
 	ck_assert_uint_eq(model_disk(r.m)[24 * 512 - 1], 0xee);
 	ck_assert_uint_eq(model_disk(r.m)[24 * 512], 0x11);
-	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1)->range_flags, 0);
+	ck_assert_uint_eq(model_done(r.m, model_nr_done(r.m) - 1).range_flags, 0);
 }
 END_TEST
 
@@ -1924,7 +1924,7 @@ START_TEST(removed_device_ends_all_with_enodev) /* VIRTIO.md trap 15 */
 	model_trace_clear(r.m);
 	rig_disk_close(&r);
 	for (size_t i = 0; i < model_trace_len(r.m); i++) /* its addresses may be another one's */
-		ck_assert(!model_trace(r.m, i)->write || model_trace(r.m, i)->region == MODEL_IRQ);
+		ck_assert(!model_trace(r.m, i).write || model_trace(r.m, i).region == MODEL_IRQ);
 }
 END_TEST
 

@@ -71,15 +71,14 @@ static void wait_until(bool (*done)(void))
 static void status_writes_are(const uint8_t *expect, size_t nr)
 {
 	uint64_t status = r.cfg.legacy ? VIRTIO_PCI_STATUS : COMMON(device_status);
-	const struct model_access *a;
+	struct model_access a;
 	size_t at = 0;
 
 	for (size_t i = 0; i < nr; i++) {
-		a = model_trace_find(r.m, &at, MODEL_COMMON, true, status);
-		ck_assert_ptr_nonnull(a);
-		ck_assert_uint_eq(a->value, expect[i]);
+		ck_assert(model_trace_find(r.m, &at, MODEL_COMMON, true, status, &a));
+		ck_assert_uint_eq(a.value, expect[i]);
 	}
-	ck_assert_ptr_null(model_trace_find(r.m, &at, MODEL_COMMON, true, status));
+	ck_assert(!model_trace_find(r.m, &at, MODEL_COMMON, true, status, &a));
 }
 
 START_TEST(status_bits_are_added_one_by_one) /* ST1, ST2, IN1, IN4 */
@@ -211,18 +210,18 @@ END_TEST
 
 START_TEST(both_feature_words_are_written_and_only_before_features_ok) /* FE3 */
 {
-	size_t at = 0;
-	const struct model_access *ok = NULL, *a;
+	size_t at = 0, ok = 0;
+	struct model_access a;
 
 	plug();
-	while ((a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status))) != NULL)
-		if (a->value == 11)
-			ok = a;
-	ck_assert_ptr_nonnull(ok);
+	while (model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(device_status), &a))
+		if (a.value == 11)
+			ok = at;
+	ck_assert_uint_ne(ok, 0);
 	at = 0;
 	ck_assert_uint_eq(model_trace_count(r.m, MODEL_COMMON, true, COMMON(driver_feature)), 2);
-	while ((a = model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(driver_feature))) != NULL)
-		ck_assert(a < ok);
+	while (model_trace_find(r.m, &at, MODEL_COMMON, true, COMMON(driver_feature), &a))
+		ck_assert_uint_lt(at, ok);
 }
 END_TEST
 
@@ -330,7 +329,7 @@ START_TEST(unusable_and_unknown_capabilities_are_passed_over) /* PC4, PC22 */
 	/* What the driver must not use is not to be found there either. */
 	plugs_and_works();
 	for (size_t i = 0; i < model_trace_len(r.m); i++)
-		ck_assert_int_ne(model_trace(r.m, i)->region, MODEL_ELSEWHERE);
+		ck_assert_int_ne(model_trace(r.m, i).region, MODEL_ELSEWHERE);
 }
 END_TEST
 
@@ -343,7 +342,7 @@ START_TEST(first_usable_instance_of_a_structure_is_taken) /* PC5 */
 	io_works();
 	(void)model_trace_count(r.m, MODEL_COMMON, true, 0);
 	for (size_t i = 0; i < model_trace_len(r.m); i++) {
-		const struct model_access *a = model_trace(r.m, i);
+		const struct model_access access = model_trace(r.m, i), *a = &access;
 		enum model_region moved[] = {MODEL_COMMON, MODEL_ISR, MODEL_DEVICE, MODEL_NOTIFY};
 
 		if (a->region == moved[_i])
@@ -358,8 +357,8 @@ START_TEST(doorbell_in_memory_is_preferred_to_one_in_io_space) /* PC5, VIRTIO.md
 	insert_cap(0, (struct model_cap){VIRTIO_PCI_CAP_NOTIFY_CFG, 0, 0, 64, 0});
 	plugs_and_works();
 	for (size_t i = 0; i < model_trace_len(r.m); i++)
-		if (model_trace(r.m, i)->region == MODEL_NOTIFY)
-			ck_assert_uint_eq(model_trace(r.m, i)->bar, 4);
+		if (model_trace(r.m, i).region == MODEL_NOTIFY)
+			ck_assert_uint_eq(model_trace(r.m, i).bar, 4);
 }
 END_TEST
 
@@ -442,8 +441,8 @@ START_TEST(nothing_is_written_to_capabilities) /* PC8, PC21 */
 {
 	plugs_and_works();
 	for (size_t i = 0; i < model_trace_len(r.m); i++)
-		ck_assert(model_trace(r.m, i)->region != MODEL_CONFIG_SPACE ||
-			  !model_trace(r.m, i)->write);
+		ck_assert(model_trace(r.m, i).region != MODEL_CONFIG_SPACE ||
+			  !model_trace(r.m, i).write);
 }
 END_TEST
 
@@ -451,8 +450,8 @@ START_TEST(no_more_is_mapped_than_needed) /* PC7 */
 {
 	plugs_and_works();
 	for (size_t i = 0; i < model_trace_len(r.m); i++)
-		if (model_trace(r.m, i)->region == MODEL_MAP)
-			ck_assert_uint_le(model_trace(r.m, i)->value, 256);
+		if (model_trace(r.m, i).region == MODEL_MAP)
+			ck_assert_uint_le(model_trace(r.m, i).value, 256);
 }
 END_TEST
 
@@ -1084,7 +1083,7 @@ START_TEST(legacy_queue_that_a_reset_did_not_end_is_refused)
 
 	plug();
 	for (size_t i = 0; i < model_trace_len(r.m); i++) {
-		const struct model_access *a = model_trace(r.m, i);
+		const struct model_access access = model_trace(r.m, i), *a = &access;
 
 		if (a->write || a->region > MODEL_ELSEWHERE || a->region == MODEL_CONFIG_SPACE)
 			continue;

@@ -205,7 +205,7 @@ START_TEST(indirect_tables_appear_only_when_negotiated) /* SP7 */
 	for (unsigned i = 0; i < nr; i++)
 		ck_assert_ptr_nonnull(rig_get(&r, vq, 3));
 	for (size_t i = 0; i < model_nr_done(r.m); i++)
-		nr_indirect += model_done(r.m, i)->indirect;
+		nr_indirect += model_done(r.m, i).indirect;
 	if (_i)
 		ck_assert_uint_gt(nr_indirect, 0);
 	else

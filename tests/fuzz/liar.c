@@ -391,14 +391,9 @@ static uint32_t honest_read(struct liar *l, int bar, uint64_t off)
 
 static void check_access(const struct liar *l, int bar, uint64_t off, unsigned bytes)
 {
-	unsigned i = 0;
-
 	FZ_CHECK(off % bytes == 0, "%u bytes at BAR %d+0x%llx", bytes, bar, (long long)off);
-	while (i < l->nr_maps && (l->map[i].bar != bar || off < l->map[i].off ||
-					 off + bytes > l->map[i].off + l->map[i].bytes))
-		i++;
-	FZ_CHECK(i < l->nr_maps, "%u bytes at BAR %d+0x%llx, which is not mapped", bytes, bar,
-		(long long)off);
+	FZ_CHECK(bar_maps_has(&l->maps, bar, off, bytes),
+		"%u bytes at BAR %d+0x%llx, which is not mapped", bytes, bar, (long long)off);
 }
 
 static uint32_t bar_read(struct hw *hw, int bar, uint64_t off, unsigned bytes)
@@ -578,17 +573,9 @@ static int bar_map(struct hw *hw, int bar, uint64_t off, uint64_t bytes)
 	struct liar *l = to_liar(hw);
 	int err = fails(l);
 
-	FZ_CHECK(bar >= 0 && bar <= 5 && bytes > 0 && off <= hw->bar[bar].bytes &&
-			 bytes <= hw->bar[bar].bytes - off,
-		"0x%llx bytes at BAR %d+0x%llx are mapped", (long long)bytes, bar, (long long)off);
-	if (err < 0)
-		return err;
-	if (l->nr_maps == sizeof(l->map) / sizeof(l->map[0]))
-		return -ENOMEM;
-	l->map[l->nr_maps].bar = bar;
-	l->map[l->nr_maps].off = off;
-	l->map[l->nr_maps++].bytes = bytes;
-	return 0;
+	FZ_CHECK(bar_maps_fits(hw, bar, off, bytes), "0x%llx bytes at BAR %d+0x%llx are mapped",
+		(long long)bytes, bar, (long long)off);
+	return err < 0 ? err : bar_maps_add(&l->maps, bar, off, bytes);
 }
 
 /* --- the other hooks --- */

@@ -12,6 +12,7 @@
 #include "dev_blk.h"
 #include "fz.h"
 #include "hw.h"
+#include "model/bar_maps.h"
 #include "virtio.h"
 
 #define LIAR_QUEUES     8U
@@ -70,11 +71,7 @@ struct liar {
 	bool function_resets;
 
 	uint8_t space[256];
-	struct {
-		int bar;
-		uint64_t off, bytes;
-	} map[80];
-	unsigned nr_maps;
+	struct bar_maps maps;
 	uint8_t status, isr, generation;
 	uint32_t select[2], driver_features[2];
 	uint16_t queue_select;

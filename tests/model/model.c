@@ -585,22 +585,20 @@ size_t model_trace_len(const struct model *m)
 	M_LOOK(m, size_t, m->trace_len);
 }
 
-const struct model_access *model_trace(const struct model *m, size_t i)
+struct model_access model_trace(const struct model *m, size_t i)
 {
-	return &m->trace[i];
+	M_LOOK(m, struct model_access, m->trace[i]);
 }
 
-const struct model_access *model_trace_find(
-	const struct model *m, size_t *at, enum model_region region, bool write, uint64_t off)
+bool model_trace_find(const struct model *m, size_t *at, enum model_region region, bool write,
+	uint64_t off, struct model_access *out)
 {
-	const struct model_access *found = NULL;
+	bool found = false;
 
 	m_lock(m);
-	while (found == NULL && *at < m->trace_len) {
-		const struct model_access *a = &m->trace[(*at)++];
-
-		if (a->region == region && a->write == write && a->off == off)
-			found = a;
+	while (!found && *at < m->trace_len) {
+		*out = m->trace[(*at)++];
+		found = out->region == region && out->write == write && out->off == off;
 	}
 	m_unlock(m);
 	return found;
@@ -609,9 +607,10 @@ const struct model_access *model_trace_find(
 unsigned model_trace_count(
 	const struct model *m, enum model_region region, bool write, uint64_t off)
 {
+	struct model_access a;
 	unsigned n = 0;
 
-	for (size_t at = 0; model_trace_find(m, &at, region, write, off) != NULL;)
+	for (size_t at = 0; model_trace_find(m, &at, region, write, off, &a);)
 		n++;
 	return n;
 }
@@ -635,9 +634,9 @@ size_t model_nr_done(const struct model *m)
 	M_LOOK(m, size_t, m->nr_done);
 }
 
-const struct model_req *model_done(const struct model *m, size_t i)
+struct model_req model_done(const struct model *m, size_t i)
 {
-	return &m->done[i];
+	M_LOOK(m, struct model_req, m->done[i]);
 }
 
 uint8_t model_status(const struct model *m)
@@ -680,17 +679,17 @@ bool model_irq_masked(const struct model *m)
 
 unsigned model_vectors(const struct model *m)
 {
-	return m->vectors;
+	M_LOOK(m, unsigned, m->vectors);
 }
 
 uint16_t model_config_vector(const struct model *m)
 {
-	return m->config_vector;
+	M_LOOK(m, uint16_t, m->config_vector);
 }
 
 uint16_t model_queue_vector(const struct model *m, unsigned queue)
 {
-	return m->queue[queue].vector;
+	M_LOOK(m, uint16_t, m->queue[queue].vector);
 }
 
 void model_clear_isr(struct model *m)
@@ -714,7 +713,7 @@ void model_reopen(struct model *m)
 {
 	m_lock(m);
 	m->closed = false;
-	m->nr_maps = 0;
+	m->maps.nr = 0;
 	m_unlock(m);
 }
 

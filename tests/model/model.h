@@ -170,10 +170,10 @@ struct model_access {
 	uint64_t value;
 };
 size_t model_trace_len(const struct model *m);
-const struct model_access *model_trace(const struct model *m, size_t i);
-/* The next access from *AT on that fits, NULL if there is none; *AT moves past it. */
-const struct model_access *model_trace_find(
-	const struct model *m, size_t *at, enum model_region region, bool write, uint64_t off);
+struct model_access model_trace(const struct model *m, size_t i);
+/* The next access from *AT on that fits; *AT moves past it. False: there is none. */
+bool model_trace_find(const struct model *m, size_t *at, enum model_region region, bool write,
+	uint64_t off, struct model_access *out);
 unsigned model_trace_count(
 	const struct model *m, enum model_region region, bool write, uint64_t off);
 void model_trace_clear(struct model *m);
@@ -190,7 +190,7 @@ struct model_stat {
 void model_get_stat(const struct model *m, struct model_stat *out);
 /* Requests completed so far, oldest first. */
 size_t model_nr_done(const struct model *m);
-const struct model_req *model_done(const struct model *m, size_t i);
+struct model_req model_done(const struct model *m, size_t i);
 
 uint8_t model_status(const struct model *m); /* device_status, without an access */
 uint64_t model_driver_features(const struct model *m);

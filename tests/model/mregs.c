@@ -46,27 +46,12 @@ int mregs_map(struct hw *hw, int bar, uint64_t off, uint64_t len)
 	m_trace(m, MODEL_MAP, true, bar, 0, off, len);
 	if (m_fails(m)) {
 		err = -ENOMEM;
-	} else if (bar < 0 || bar > 5 || len == 0 || off > m->cfg.bar[bar].bytes ||
-		   len > m->cfg.bar[bar].bytes - off) {
-		err = -EINVAL;
-	} else if (m->nr_maps == sizeof(m->maps) / sizeof(m->maps[0])) {
-		err = -ENOMEM;
 	} else {
-		m->maps[m->nr_maps].bar = bar;
-		m->maps[m->nr_maps].off = off;
-		m->maps[m->nr_maps++].len = len;
+		err = bar_maps_fits(hw, bar, off, len) ? bar_maps_add(&m->maps, bar, off, len)
+						       : -EINVAL;
 	}
 	m_unlock(m);
 	return err;
-}
-
-static bool is_mapped(const struct model *m, int bar, uint64_t off, unsigned bytes)
-{
-	for (unsigned i = 0; i < m->nr_maps; i++)
-		if (m->maps[i].bar == bar && off >= m->maps[i].off && m->maps[i].len >= bytes &&
-			off - m->maps[i].off <= m->maps[i].len - bytes)
-			return true;
-	return false;
 }
 
 /* The structure that an access of BYTES at OFF of BAR falls into, NULL (and a violation) when into
@@ -75,7 +60,7 @@ static const struct model_cap *structure_at(struct model *m, int bar, uint64_t o
 {
 	const struct model_cap *cap = mpci_find(m, bar, off);
 
-	if (!is_mapped(m, bar, off, bytes)) {
+	if (!bar_maps_has(&m->maps, bar, off, bytes)) {
 		m_violation(m, "PC7: access to BAR %d+0x%lx, which is not mapped", bar, (long)off);
 		return NULL;
 	}

@@ -12,6 +12,7 @@
 #ifndef VBLKFS_TESTS_MODEL_STATE_H
 #define VBLKFS_TESTS_MODEL_STATE_H
 #include <pthread.h>
+#include "bar_maps.h"
 #include "model.h"
 
 struct m_seg { /* one descriptor's buffer */
@@ -144,11 +145,7 @@ struct model {
 	pthread_t isr_thread;
 
 	/* mregs.c */
-	struct {
-		int bar;
-		uint64_t off, len;
-	} maps[64];
-	unsigned nr_maps;
+	struct bar_maps maps;
 	uint8_t status;
 	bool reset_pending;
 	unsigned reset_left;
