@@ -81,11 +81,13 @@ static int drain(struct vblk *vblk, struct vblk_ring *ring)
 static int flush_all(struct vblk *vblk)
 {
 	uint64_t nr = vblk_nr_changes(vblk);
-	int err;
+	int err = 0;
 
-	if (!atomic_load(&vblk->volatile_cache) || atomic_load(&vblk->nr_flushed) == nr)
+	if (atomic_load(&vblk->nr_flushed) == nr)
 		return 0;
-	err = vblk_ring_flush(&vblk->ring[0]);
+	if (atomic_load(
+		    &vblk->volatile_cache)) /* else they are durable, whatever the cache is next */
+		err = vblk_ring_flush(&vblk->ring[0]);
 	if (err == 0)
 		vblk_note_flushed(vblk, nr);
 	return err;

@@ -1882,6 +1882,25 @@ START_TEST(cache_mode_is_set_after_a_flush_and_kept_over_a_reset) /* BO16 */
 }
 END_TEST
 
+/* What was written through needed no flush: a reset after the switch loses none of it. */
+START_TEST(writes_before_the_cache_was_switched_on_are_durable)
+{
+	uint8_t *buf;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_CONFIG_WCE);
+	open_disk();
+	buf = dma(512);
+	ck_assert_int_eq(vblk_set_cache(r.dev, false), 0);
+	ck_assert_int_eq(writes(7, 1, buf), 0);
+	ck_assert_int_eq(vblk_set_cache(r.dev, true), 0);
+	model_needs_reset(r.m);
+	wait_until(info().nr_resets == 1);
+	ck_assert(!log_says("may be lost"));
+	ck_assert_int_eq(flush(), 0);
+	blk_dma_free(r.dev, buf, 512);
+}
+END_TEST
+
 START_TEST(shrinking_below_what_is_used_is_said_loudly)
 {
 	uint8_t *buf;
@@ -2712,6 +2731,7 @@ static void add_modern(TCase *tc)
 	tcase_add_loop_test(tc, unflushed_writes_before_a_reset_fail_the_next_flush_once, 0, 3);
 	tcase_add_loop_test(tc, flush_in_flight_at_a_reset_fails_if_anything_may_be_lost, 0, 2);
 	tcase_add_test(tc, device_that_asks_for_resets_without_end_is_given_up);
+	tcase_add_test(tc, writes_before_the_cache_was_switched_on_are_durable);
 }
 
 static void add_legacy(TCase *tc)
