@@ -193,6 +193,12 @@ static uint32_t sector_limit(uint32_t device, uint32_t unit)
 	return limit - limit % unit;
 }
 
+/* In sectors, where parts of a range are to begin; 1: anywhere, also where that would break a block. */
+static uint32_t alignment(uint32_t device, uint32_t unit)
+{
+	return device == 0 || device % unit != 0 ? 1 : device;
+}
+
 /* What may change while the disk is in use. */
 static void set_limits(struct vblk *vblk, const struct vblk_config *c)
 {
@@ -206,10 +212,10 @@ static void set_limits(struct vblk *vblk, const struct vblk_config *c)
 	atomic_store(&l->size_max, c->size_max == 0 ? NO_LIMIT : c->size_max);
 	atomic_store(&l->seg_max, c->seg_max == 0 ? 1 : c->seg_max);
 	atomic_store(&l->discard_sectors, discard == 0 ? unit : discard);
-	atomic_store(&l->discard_align, c->discard_align == 0 ? 1 : c->discard_align);
+	atomic_store(&l->discard_align, alignment(c->discard_align, unit));
 	atomic_store(&l->zeroes_sectors, zeroes == 0 ? unit : zeroes);
 	atomic_store(&l->erase_sectors, erase == 0 ? unit : erase);
-	atomic_store(&l->erase_align, c->erase_align == 0 ? 1 : c->erase_align);
+	atomic_store(&l->erase_align, alignment(c->erase_align, unit));
 }
 
 static void set_info(struct vblk *vblk, const struct vblk_config *c, const struct disk_opts *opts)

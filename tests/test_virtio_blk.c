@@ -854,6 +854,22 @@ START_TEST(ranges_are_split_by_their_limit_and_alignment) /* BO7, BO8, BO9 */
 }
 END_TEST
 
+/* BO7, BO8: the device's wish for where parts end is no reason to break its blocks. */
+START_TEST(alignment_that_breaks_blocks_is_not_followed)
+{
+	bool erase = _i == 1;
+
+	r.cfg.features[0] |= BIT(VIRTIO_BLK_F_SECURE_ERASE);
+	r.cfg.blk.blk_size = 4096;
+	r.cfg.blk.discard_sectors = r.cfg.blk.erase_sectors = 32;
+	r.cfg.blk.discard_align = r.cfg.blk.erase_align = 3;
+	open_disk();
+	ck_assert_int_eq(blk_do(r.q, erase ? BLK_SECURE_ERASE : BLK_DISCARD, 8, 128, NULL), 0);
+	for (size_t i = 0; i < model_nr_done(r.m); i++)
+		ck_assert_uint_eq(model_done(r.m, i).range_sectors % 8, 0);
+}
+END_TEST
+
 START_TEST(limits_of_zero_mean_none) /* VIRTIO.md trap 28 */
 {
 	r.cfg.blk.discard_sectors = r.cfg.blk.discard_seg = r.cfg.blk.discard_align = 0;
@@ -2680,6 +2696,7 @@ static void add_requests(TCase *tc)
 	tcase_add_loop_test(tc, ranges_are_split_by_their_limit_and_alignment, 0, 3);
 	tcase_add_test(tc, secure_erase_is_sent_as_such);
 	tcase_add_loop_test(tc, secure_erase_without_limits_is_refused, 0, 3);
+	tcase_add_loop_test(tc, alignment_that_breaks_blocks_is_not_followed, 0, 2);
 	tcase_add_test(tc, limits_of_zero_mean_none);
 	tcase_add_test(tc, what_the_device_lacks_is_not_supported);
 	tcase_add_test(tc, status_byte_alone_decides);
