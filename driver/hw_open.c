@@ -47,15 +47,18 @@ void hw_sleep_us(struct hw *hw, uint32_t us)
 	(void)nanosleep(&ts, NULL);
 }
 
-/* A suspend that failed may have got as far as the devices. */
+/* A suspend that failed may have got as far as the devices; but not when it was given up because
+ * processes did not freeze, as under load: then a device that stops later was stopped by something else,
+ * and may have lost what it cached. */
 uint64_t hw_nr_suspends(struct hw *hw)
 {
-	uint64_t success = 0, fail = 0;
+	uint64_t success = 0, fail = 0, failed_freeze = 0;
 
 	(void)hw;
 	(void)sysfs_read_u64(&success, SUSPEND_STATS "/success");
 	(void)sysfs_read_u64(&fail, SUSPEND_STATS "/fail");
-	return success + fail;
+	(void)sysfs_read_u64(&failed_freeze, SUSPEND_STATS "/failed_freeze");
+	return success + fail - failed_freeze;
 }
 
 static uint16_t id_of(const char *address, const char *name)
