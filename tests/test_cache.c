@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 #include "block_world.h"
+#include "until.h"
 
 static struct world w;
 
@@ -229,9 +230,7 @@ static void check_many(const uint64_t block[MANY])
 /* Blocks that are not at home stay; a checkpoint lets go of them. */
 static void await_limit(void)
 {
-	for (unsigned i = 0; i < 2000 && figures().cache_blocks > 256 + 8; i++)
-		(void)usleep(1000);
-	ck_assert_uint_le(figures().cache_blocks, 256 + 8);
+	wait_until(figures().cache_blocks <= 256 + 8);
 }
 
 START_TEST(the_cache_stays_within_its_limit_and_loses_no_change)

@@ -28,7 +28,7 @@
 #define ROOT      FS_ROOT_INO
 #define RUNS      120U /* of a sweep, unless told otherwise */
 #define NR_NAMES  400U /* of the big directory: leaves under a node */
-#define RUN_S     30U  /* after which a run hangs */
+#define RUN_S     300U /* after which a run hangs */
 
 /* --- memory that runs out (the linker leads malloc() here) --- */
 

@@ -13,6 +13,7 @@
 #include <time.h>
 #include "cut_disk.h"
 #include "fsck.h"
+#include "until.h"
 
 #define DISK_MIB  32U
 #define BUF_BYTES (FS_IO_MAX + FS_BLOCK_BYTES)
@@ -494,13 +495,6 @@ END_TEST
 
 /* --- 5: the time until it is safe --- */
 
-static void sleep_ms(long ms)
-{
-	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	nanosleep(&ts, NULL);
-}
-
 /* What a power cut at this moment would leave at the least. */
 static struct place cut_now(void)
 {
@@ -525,42 +519,59 @@ static void leave(struct place *p)
 	blk_close(p->disk);
 }
 
+static bool is_safe(const char *name)
+{
+	struct place p = cut_now();
+	bool found = find(&p, ROOT, name) != 0;
+
+	leave(&p);
+	return found;
+}
+
 START_TEST(promise_5_a_change_of_metadata_is_safe_after_commit_seconds)
 {
-	struct place p;
+	uint64_t began;
+	char name[16];
+	unsigned i = 0;
 
 	from_here(&(struct fs_mount_opts){.commit_s = 1});
-	(void)make_file("f");
-	sleep_ms(1300);
-	p = cut_now();
-	MUST(find(&p, ROOT, "f") != 0);
-	leave(&p);
+	do {
+		snprintf(name, sizeof(name), "f%u", i++);
+		began = now_ms();
+		(void)make_file(name);
+		wait_until(is_safe(name));
+	} while (now_ms() - began >= 2000); /* the machine was busy, or it never is sooner */
 }
 END_TEST
+
+static bool safe_data_is(uint64_t ino, int value)
+{
+	struct place p = cut_now();
+	uint8_t *data;
+	bool is;
+
+	MUST(read_file(&p, ino, &data) == DATA_BYTES);
+	is = all(data, value, DATA_BYTES);
+	leave(&p);
+	return is;
+}
 
 /* An overwrite in the same second as the one before changes no metadata. */
 START_TEST(promise_5_an_overwrite_that_changes_no_metadata_is_safe_after_commit_seconds)
 {
-	uint64_t ino = make_file("f");
-	struct place p;
-	uint8_t *data;
+	uint64_t began, ino = make_file("f");
+	bool shows_it;
 
 	write_bytes(ino, 0, DATA_BYTES, 1);
 	from_here(&(struct fs_mount_opts){.commit_s = 1});
 	do {
 		write_bytes(ino, 0, DATA_BYTES, 2);
 		MUST(fs_sync(here.t) == 0);
+		began = now_ms();
 		write_bytes(ino, 0, DATA_BYTES, 3);
-	} while (stats_of(&here).dirty_blocks > 0);
-	p = cut_now();
-	MUST(read_file(&p, ino, &data) == DATA_BYTES);
-	MUST(all(data, 2, DATA_BYTES)); /* else this would show nothing */
-	leave(&p);
-	sleep_ms(1300);
-	p = cut_now();
-	MUST(read_file(&p, ino, &data) == DATA_BYTES);
-	MUST(all(data, 3, DATA_BYTES));
-	leave(&p);
+		shows_it = stats_of(&here).dirty_blocks == 0 && safe_data_is(ino, 2);
+		wait_until(safe_data_is(ino, 3));
+	} while (!shows_it || now_ms() - began >= 2000); /* as above */
 }
 END_TEST
 

@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "log.h"
 #include "model/vmock.h"
+#include "until.h"
 #include "vhost_proto.h"
 #include "vhost_user.h"
 #include "virtio_blk.h"
@@ -41,7 +42,7 @@ static void setup(void)
 	vmock_defaults(&cfg);
 	opts = (struct disk_opts){.max_rings = 0};
 	dev = NULL;
-	vhost_user_retry_s = 5;
+	vhost_user_retry_s = 3600;
 }
 
 static int try_open(void)
@@ -141,15 +142,12 @@ static void submit(unsigned nr, enum blk_op op)
 
 static void wait_held(unsigned nr)
 {
-	for (int i = 0; vmock_nr_held(mock) < nr && i < 5000; i++)
-		(void)usleep(1000);
-	ck_assert_uint_ge(vmock_nr_held(mock), nr);
+	wait_until(vmock_nr_held(mock) >= nr);
 }
 
 static void wait_done(unsigned nr)
 {
-	for (int i = 0; vmock_nr_done(mock, VIRTIO_BLK_T_OUT) < nr && i < 5000; i++)
-		(void)usleep(1000);
+	wait_until(vmock_nr_done(mock, VIRTIO_BLK_T_OUT) >= nr);
 	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), nr);
 }
 
@@ -162,14 +160,11 @@ static void come_back(void)
 
 static void all_end_with(unsigned nr, int err)
 {
-	unsigned nr_done = 0;
-
-	for (int waits = 0; nr_done < nr && waits < 20;) {
-		unsigned now = (unsigned)blk_wait(q, 1000);
-
-		nr_done += now;
-		waits += now == 0;
+	for (unsigned i = 0; i < nr; i++) {
+		while (io[i].calls == 0)
+			(void)blk_wait(q, -1);
 	}
+	(void)blk_poll(q); /* none of them ends twice */
 	for (unsigned i = 0; i < nr; i++) {
 		ck_assert_uint_eq(io[i].calls, 1);
 		ck_assert_int_eq(io[i].err, err);
@@ -289,8 +284,7 @@ START_TEST(descriptors_nobody_asked_for_are_not_kept) /* VU15 */
 	open_disk();
 	disk_works();
 	close_disk();
-	for (int i = 0; nr_open_fds() > before && i < 2000; i++) /* the back-end's end, too */
-		(void)usleep(1000);
+	wait_until(nr_open_fds() <= before); /* the back-end's end, too */
 	ck_assert_uint_eq(nr_open_fds(), before);
 }
 END_TEST
@@ -447,9 +441,7 @@ END_TEST
 static void capacity_becomes(uint64_t nr_sectors)
 {
 	ck_assert_int_eq(vmock_change_capacity(mock, nr_sectors), 0);
-	for (int i = 0; i < 20000 && info().nr_sectors != nr_sectors; i++)
-		(void)usleep(100);
-	ck_assert_uint_eq(info().nr_sectors, nr_sectors);
+	wait_until(info().nr_sectors == nr_sectors);
 }
 
 START_TEST(capacity_follows_the_backend) /* VU13, BO18 */
@@ -579,9 +571,7 @@ END_TEST
 /* That it was asked for the second time shows that the first has failed. */
 static void wait_attempts(unsigned nr_before)
 {
-	for (int i = 0; vmock_count(mock, VUP_SET_OWNER) < nr_before + 2 && i < 10000; i++)
-		(void)usleep(1000);
-	ck_assert_uint_ge(vmock_count(mock, VUP_SET_OWNER), nr_before + 2);
+	wait_until(vmock_count(mock, VUP_SET_OWNER) >= nr_before + 2);
 }
 
 START_TEST(backend_that_dies_while_it_takes_over_is_followed_by_the_driver) /* VU15, VU16 */
@@ -697,9 +687,7 @@ START_TEST(next_backend_has_its_own_capacity) /* BO18 */
 	vmock_return(mock);
 	submit(1, BLK_READ);
 	all_end_with(1, 0);
-	for (int i = 0; i < 20000 && info().nr_sectors != 500; i++)
-		(void)usleep(100);
-	ck_assert_uint_eq(info().nr_sectors, 500);
+	wait_until(info().nr_sectors == 500);
 }
 END_TEST
 
@@ -761,14 +749,10 @@ END_TEST
 
 START_TEST(disk_without_a_backend_is_closed_at_once)
 {
-	time_t start = time(NULL);
-
-	vhost_user_retry_s = 30;
 	open_disk();
 	vmock_kill(mock);
 	(void)usleep(_i * 150 * 1000);
 	close_disk();
-	ck_assert_int_le(time(NULL) - start, 3);
 }
 END_TEST
 
@@ -801,8 +785,7 @@ START_TEST(broken_disk_gives_nothing_to_the_next_backend) /* VU16 */
 	vmock_config(mock)->hold = false;
 	before = vmock_count(mock, VUP_SET_VRING_ENABLE);
 	vmock_return(mock);
-	for (int i = 0; vmock_count(mock, VUP_SET_VRING_ENABLE) == before && i < 3000; i++)
-		(void)usleep(1000);
+	wait_until(vmock_count(mock, VUP_SET_VRING_ENABLE) > before);
 	ck_assert_int_eq(blk_wait(q, 100), 0);
 	ck_assert_uint_eq(vmock_nr_done(mock, VIRTIO_BLK_T_OUT), 0);
 }
@@ -933,8 +916,7 @@ START_TEST(backend_that_dies_before_a_reset_is_followed_by_the_next)
 	submit(7, BLK_WRITE);
 	wait_held(7);
 	ck_assert_int_eq(pthread_create(&thread, NULL, ask_for_reset, &err), 0);
-	while (!atomic_load(&reset_has_begun))
-		(void)usleep(1000);
+	wait_until(atomic_load(&reset_has_begun));
 	if (_i)
 		keep_the_thread_busy();
 	vmock_kill(mock);
@@ -958,12 +940,11 @@ START_TEST(backend_that_is_gone_is_asked_for_nothing)
 	open_disk();
 	vmock_kill(mock);
 	ck_assert_int_eq(vblk_reset_disk(dev), -EAGAIN);
-	for (int i = 0; i < 5000 && err != -EAGAIN; i++) { /* until the driver knows */
+	while (err != -EAGAIN) { /* until the driver knows */
 		err = vblk_set_cache(dev, false);
 		ck_assert_int_ne(err, 0);
 		(void)usleep(1000);
 	}
-	ck_assert_int_eq(err, -EAGAIN);
 	ck_assert(info().volatile_cache);
 	vmock_return(mock);
 	disk_works();

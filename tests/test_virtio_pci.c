@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "model/rig.h"
+#include "until.h"
 
 #define BIT(n)        (1ULL << (n))
 #define COMMON(field) offsetof(struct virtio_pci_common_cfg, field)
@@ -56,14 +57,6 @@ static void is_refused(int err, const char *word)
 	ck_assert_int_eq(rig_plug(&r), err);
 	ck_assert_msg(strstr(r.err, word) != NULL, "'%s' does not say '%s'", r.err, word);
 	ck_assert_ptr_null(strchr(r.err, '\n'));
-}
-
-/* Wait until what the driver's thread does about an interrupt is done. */
-static void wait_until(bool (*done)(void))
-{
-	for (int i = 0; i < 20000 && !done(); i++)
-		(void)usleep(100);
-	ck_assert(done());
 }
 
 /* Status */
@@ -689,7 +682,7 @@ START_TEST(one_interrupt_may_mean_queues_and_configuration) /* NT1, PC16, PC18 *
 	r.use_irq = true;
 	plug();
 	model_merge_irq(r.m, VIRTIO_PCI_ISR_QUEUE | VIRTIO_PCI_ISR_CONFIG);
-	wait_until(called_back);
+	wait_until(called_back());
 	model_get_stat(r.m, &s);
 	ck_assert_uint_eq(s.isr_reads, 2); /* one more at the start, for what a dead owner left */
 	ck_assert_uint_eq(atomic_load(&r.callbacks[0]), 1);
@@ -709,7 +702,7 @@ START_TEST(spurious_interrupts_do_no_harm) /* NT1 */
 	for (int i = 0; i < 20; i++) {
 		atomic_store(&r.callbacks[0], 0);
 		model_irq(r.m); /* ISR is 0: a neighbour on the line */
-		wait_until(queue_called_back);
+		wait_until(queue_called_back());
 	}
 	ck_assert_uint_eq(atomic_load(&r.config_changes), 0);
 	io_works();
@@ -737,7 +730,7 @@ START_TEST(completion_between_interrupt_and_isr_read_is_not_lost)
 	(void)model_run(r.m);
 	model_at_region(r.m, MODEL_ISR, late_completion);
 	model_merge_irq(r.m, VIRTIO_PCI_ISR_QUEUE);
-	wait_until(queue_called_back);
+	wait_until(queue_called_back());
 	ck_assert_uint_eq(atomic_load(&r.done_at_callback), 1);
 	ck_assert_ptr_eq(vq_get_buf(r.vq[0]), &io);
 	rig_io_free(&r, &io);
@@ -760,7 +753,7 @@ START_TEST(isr_is_read_once_an_interrupt_and_by_one_thread)
 		(void)vq_enable_cb(r.vq[0]);
 		ck_assert_int_eq(rig_io_add(&r, r.vq[0], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
 		rig_kick(r.vq[0]);
-		wait_until(queue_called_back);
+		wait_until(queue_called_back());
 		ck_assert_ptr_eq(vq_get_buf(r.vq[0]), &io);
 	}
 	model_get_stat(r.m, &after);
@@ -816,7 +809,7 @@ static void completes_with_a_callback(unsigned queue)
 	(void)vq_enable_cb(r.vq[queue]);
 	ck_assert_int_eq(rig_io_add(&r, r.vq[queue], &io, VIRTIO_BLK_T_IN, 0, 1), 0);
 	rig_kick(r.vq[queue]);
-	wait_until(last_queue_called_back);
+	wait_until(last_queue_called_back());
 	ck_assert_ptr_eq(vq_get_buf(r.vq[queue]), &io);
 	rig_io_free(&r, &io);
 }
@@ -840,7 +833,7 @@ START_TEST(each_queue_has_its_vector_and_the_configuration_another) /* PC17, PC1
 	}
 	ck_assert_uint_eq(atomic_load(&r.config_changes), 0);
 	model_set_capacity(r.m, 4096, true);
-	wait_until(config_called_back);
+	wait_until(config_called_back());
 	ck_assert_uint_eq(model_trace_count(r.m, MODEL_IRQ, true, 1), 0); /* the line stays off */
 	rig_unplug(&r);
 	ck_assert_uint_eq(model_vectors(r.m), 0);
@@ -860,7 +853,7 @@ START_TEST(queues_share_the_vectors_that_there_are) /* PC20 */
 		completes_with_a_callback(i);
 	}
 	model_set_capacity(r.m, 4096, true);
-	wait_until(config_called_back);
+	wait_until(config_called_back());
 }
 END_TEST
 

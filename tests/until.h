@@ -3,6 +3,8 @@
 #ifndef VBLKFS_TESTS_UNTIL_H
 #define VBLKFS_TESTS_UNTIL_H
 #include <check.h>
+#include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #define wait_until(condition)              \
@@ -11,4 +13,14 @@
 		while (!(condition))       \
 			(void)usleep(100); \
 	} while (0)
+
+/* That something took long enough is a fact; where it took too long the machine may have been busy: let
+ * it try again. */
+static inline uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 #endif
