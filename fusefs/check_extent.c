@@ -220,13 +220,20 @@ static int check_fork_tree(struct check_inode *i)
 		.leaf_type = BT_EXTENT_LEAF,
 		.node_type = BT_EXTENT_NODE,
 		.leaf = check_leaf};
+	uint32_t height;
 	uint64_t root;
 	int err = 0;
 
 	memcpy(&fork, i->d->fork, sizeof(fork));
 	root = le64_get(fork.root);
-	if (!extent_blocks_ok(&c->fs, root, 1) || le32_get(fork.height) > BTREE_HEIGHT_MAX) {
-		struct problem_at at = {.ino = i->ino, .block = root, .x = le32_get(fork.height)};
+	height = le32_get(fork.height);
+	if (tree_mend_height(&tree, root, &height)) {
+		fork.height = le32_of(height);
+		memcpy(i->d->fork, &fork, sizeof(fork));
+		i->dirty = true;
+	}
+	if (!extent_blocks_ok(&c->fs, root, 1) || height > BTREE_HEIGHT_MAX) {
+		struct problem_at at = {.ino = i->ino, .block = root, .x = height};
 
 		if (!chk_fix(c, P_TREE_ROOT, &at))
 			return 0;
@@ -237,7 +244,7 @@ static int check_fork_tree(struct check_inode *i)
 			return -ENOMEM;
 		rs->i = i;
 		tree.arg = rs;
-		err = tree_check(&tree, &root, le32_get(fork.height));
+		err = tree_check(&tree, &root, height);
 		i->nr_blocks += tree.nr_blocks;
 		chk_free(c, rs, sizeof(*rs));
 	}

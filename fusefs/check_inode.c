@@ -299,6 +299,8 @@ static int check_symlink(struct check_inode *i)
 static int add_dir(struct check_inode *i)
 {
 	struct check *c = i->c;
+	struct tree tree = {
+		.c = c, .ino = i->ino, .leaf_type = BT_DIR_LEAF, .node_type = BT_DIR_NODE};
 	struct check_dir *dir;
 	struct fork_btree fork;
 	uint64_t root;
@@ -315,6 +317,11 @@ static int add_dir(struct check_inode *i)
 	memcpy(&fork, i->d->fork, sizeof(fork));
 	root = le64_get(fork.root);
 	dir->height = le32_get(fork.height);
+	if (tree_mend_height(&tree, root, &dir->height)) {
+		fork.height = le32_of(dir->height);
+		memcpy(i->d->fork, &fork, sizeof(fork));
+		i->dirty = true;
+	}
 	if (extent_blocks_ok(&c->fs, root, 1) && dir->height <= BTREE_HEIGHT_MAX)
 		dir->root = root;
 	else if (chk_fix(c, P_TREE_ROOT,

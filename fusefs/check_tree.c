@@ -326,6 +326,56 @@ static int walk(struct tree *t, uint64_t block, unsigned level, const struct tre
 	return err;
 }
 
+/* --- the height --- */
+
+/* The level of BLOCK, in as far as its head is in order; -1: it is of no tree. *CHILD: its first. */
+static int level_of(struct tree *t, uint64_t block, uint64_t *child)
+{
+	uint8_t *page = chk_page_get(t->c);
+	const struct node_disk *node = (const struct node_disk *)page;
+	int level = -1;
+	bool salvage;
+
+	if (extent_blocks_ok(&t->c->fs, block, 1) && chk_read(t->c, block, page) == 0) {
+		if (chk_fault(t->c, page, block, t->leaf_type, t->ino, &salvage) == NULL)
+			level = 0;
+		else if (chk_fault(t->c, page, block, t->node_type, t->ino, &salvage) == NULL)
+			level = le16_get(node->level) > 0 ? le16_get(node->level) : 1;
+		*child = le64_get(node->rec[0].child);
+	}
+	chk_page_put(t->c, page);
+	return level;
+}
+
+/* What a path down to a leaf tells; and where it can't be followed, LEVEL, which is the root's. */
+static uint32_t height_below(struct tree *t, uint64_t block, int level)
+{
+	int said = level;
+
+	for (uint32_t height = 1; height <= BTREE_HEIGHT_MAX; height++) {
+		level = level_of(t, block, &block);
+		if (level <= 0)
+			return level == 0 ? height : (uint32_t)said;
+	}
+	return (uint32_t)said;
+}
+
+bool tree_mend_height(struct tree *t, uint64_t root, uint32_t *height)
+{
+	uint64_t child;
+	int level = level_of(t, root, &child);
+	uint32_t right;
+
+	if (level < 0 || (uint32_t)level == *height)
+		return false;
+	right = level == 0 ? 0 : height_below(t, child, level);
+	if (right == *height || right > BTREE_HEIGHT_MAX ||
+		!fix(t, P_TREE_HEIGHT, root, *height, right))
+		return false;
+	*height = right;
+	return true;
+}
+
 int tree_check(struct tree *t, uint64_t *root, uint32_t height)
 {
 	const struct tree_range all = {.hi = UINT64_MAX, .rhi = UINT64_MAX};

@@ -64,6 +64,7 @@ enum problem_code {
 	P_EXTENT_OVERLAP,
 	P_EXTENT_RANGE,
 	P_TREE_ROOT,
+	P_TREE_HEIGHT,
 	P_TREE_BLOCK,
 	P_TREE_CHECKSUM,
 	P_TREE_LEVEL,
@@ -359,6 +360,8 @@ struct tree {
 	uint64_t root; /* pass 3's */
 };
 
+/* Is *HEIGHT another than that of what is below ROOT? True: it was corrected. */
+bool tree_mend_height(struct tree *t, uint64_t root, uint32_t *height);
 /* *ROOT becomes 0: nothing is left. */
 int tree_check(struct tree *t, uint64_t *root, uint32_t height);
 /* Where the keys of a leaf are to be, when NR_BELOW and NR_ABOVE of NR are not where its nodes say:
