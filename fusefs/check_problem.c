@@ -112,6 +112,10 @@ static const struct kind kinds[NR_PROBLEMS] = {
 	[P_XATTR_ENTRY] = {"xattr-entry",
 		"inode %i: extended attribute at byte %x of %y breaks the format (in block %b)",
 		"drop it and those after it", RISK},
+	[P_XATTR_FORM] = {"xattr-form",
+		"inode %i: extended attribute at byte %x of %y breaks the format (in block %b), "
+		"but its lengths do not",
+		"drop it", RISK},
 	[P_XATTR_TWICE] = {"xattr-twice",
 		"inode %i: extended attribute at byte %x is there already (in block %b)", "drop it",
 		RISK},

@@ -4,8 +4,10 @@
  * that no name is there twice, and that the list ends. Collects: claims of the blocks, their
  * number. Relies on: the geometry.
  *
- * In an area attributes follow one another without marks, so what comes after a broken one can't
- * be told from its value: the area ends there. Likewise the list, where a block is none. */
+ * In an area attributes follow one another without marks. The lengths of a broken one are believed
+ * only if they, and those after it, lead exactly to the area's end; else what comes after it can't be
+ * told from its value, which may look like an attribute that nobody has set: the area ends there.
+ * Likewise the list, where a block is none. */
 #include <errno.h>
 #include <stdlib.h>
 #include "checker.h"
@@ -57,6 +59,43 @@ static void cut(struct area *a, uint32_t end)
 	a->bytes = end;
 }
 
+/* Do lengths lead from the attribute at byte AT to the end of the area? */
+static bool lengths_fit(const struct area *a, uint32_t at)
+{
+	while (at < a->bytes) {
+		const struct xattr_disk *e = (const struct xattr_disk *)(a->data + at);
+
+		if (a->bytes - at < ENTRY_HEAD || entry_bytes(e) > a->bytes - at ||
+			(e->name_bytes == 0 && xattr_entry_check(a->data, a->bytes, at) == 0))
+			return false;
+		at += entry_bytes(e);
+	}
+	return true;
+}
+
+static void drop_entry(struct area *a, uint32_t at)
+{
+	uint32_t bytes = entry_bytes((const struct xattr_disk *)(a->data + at));
+
+	memmove(a->data + at, a->data + at + bytes, a->bytes - at - bytes);
+	cut(a, a->bytes - bytes);
+}
+
+/* What is broken at byte AT goes, alone if that can be; false: it is to stay. */
+static bool mend_entry(struct areas *as, struct area *a, uint32_t at)
+{
+	bool alone = lengths_fit(a, at);
+
+	if (!fix(as, a, alone ? P_XATTR_FORM : P_XATTR_ENTRY, NULL, at, a->bytes))
+		return false;
+	/* A count that was too high leads into zeros: nothing is lost there. */
+	if (alone)
+		drop_entry(a, at);
+	else
+		cut(a, at);
+	return true;
+}
+
 static void check_entries(struct areas *as, struct area *a)
 {
 	uint32_t at = 0;
@@ -68,15 +107,12 @@ static void check_entries(struct areas *as, struct area *a)
 		}
 		a->bytes = a->bytes > a->room ? a->room : a->bytes & ~3U;
 	}
-	while (at < a->bytes && xattr_entry_check(a->data, a->bytes, at) != 0)
-		at += entry_bytes((const struct xattr_disk *)(a->data + at));
-	if (at == a->bytes)
-		return;
-	/* A count that was too high leads into zeros: nothing is lost there. */
-	if (fix(as, a, P_XATTR_ENTRY, NULL, at, a->bytes))
-		cut(a, at);
-	else
-		a->bytes = at;
+	while (at < a->bytes) {
+		if (xattr_entry_check(a->data, a->bytes, at) != 0)
+			at += entry_bytes((const struct xattr_disk *)(a->data + at));
+		else if (!mend_entry(as, a, at))
+			a->bytes = at; /* for us */
+	}
 }
 
 /* --- no name twice --- */
@@ -130,13 +166,9 @@ static unsigned find_all(struct areas *as, struct spot *spots)
 /* Drop what is at S, and true; or false, when that is not wanted. */
 static bool drop_twice(struct areas *as, const struct spot *s)
 {
-	struct area *a = s->a;
-	uint32_t bytes = entry_bytes((const struct xattr_disk *)(a->data + s->at));
-
-	if (!fix(as, a, P_XATTR_TWICE, NULL, s->at, 0))
+	if (!fix(as, s->a, P_XATTR_TWICE, NULL, s->at, 0))
 		return false;
-	memmove(a->data + s->at, a->data + s->at + bytes, a->bytes - s->at - bytes);
-	cut(a, a->bytes - bytes);
+	drop_entry(s->a, s->at);
 	return true;
 }
 
