@@ -84,7 +84,7 @@ int check_journal(struct check *c)
 	uint8_t *page = chk_page_get(c);
 	int err = chk_read(c, c->fs.journal_start, page);
 	const char *why = err == -EIO ? "can't be read" : NULL;
-	uint64_t nr = 0;
+	uint64_t nr = 0, nr_behind = 0;
 
 	if (err == 0)
 		why = head_fault(c, page);
@@ -98,11 +98,14 @@ int check_journal(struct check *c)
 			       : 0;
 	/* Looked at first: what can't be read there is damage, but a disk that fails when the images
 	 * go home is none, and the journal must have them still at the next run. */
-	err = tx_replay_scan(&c->t, &nr);
+	err = tx_replay_scan(&c->t, &nr, c->clean ? NULL : &nr_behind);
 	if (err == -EUCLEAN || err == -EIO)
 		return chk_fix(c, P_JOURNAL_RECORD,
 			       &(struct problem_at){.block = c->fs.journal_start})
 			       ? begin_anew(c)
 			       : 0;
+	if (err == 0 && nr_behind > 0 &&
+		!chk_fix(c, P_JOURNAL_BEHIND, &(struct problem_at){.x = nr_behind}))
+		return 0;
 	return err < 0 ? err : replay(c, nr);
 }

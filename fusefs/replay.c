@@ -53,7 +53,8 @@ struct replay {
 	struct list revokes; /* uint64_t: this transaction's */
 	size_t nr_taken;     /* of images: those of whole transactions */
 	uint64_t nr_transactions;
-	struct last *last; /* hash by block */
+	uint64_t nr_behind; /* whole, but behind one that is not */
+	struct last *last;  /* hash by block */
 
 	uint8_t *window;    /* WINDOW_BLOCKS of the ring */
 	uint64_t window_at; /* index of its first; 0: empty */
@@ -380,6 +381,63 @@ static int scan(struct replay *r)
 	return ret;
 }
 
+/* The sequence of the record at INDEX; 0: it is none that begins or goes on a transaction. */
+static uint64_t sequence_at(const struct replay *r, const uint8_t *record, uint64_t index)
+{
+	uint64_t sequence = le64_get(((const struct block_head *)record)->sequence);
+
+	return journal_record_ok(r->fs, record, BT_JOURNAL_DESC, index, sequence) ||
+			       journal_record_ok(r->fs, record, BT_JOURNAL_REVOKE, index, sequence)
+		       ? sequence
+		       : 0;
+}
+
+/* How many there are whose numbers say that they came after the one that is not whole: each is
+ * written only when that is durable, so it has been damaged since. Whatever is older has a lower
+ * number. */
+static int scan_behind(struct replay *r)
+{
+	uint64_t next = r->sequence + 1, at = r->at;
+	int ret = 0;
+
+	for (uint64_t left = r->ring; left > 0 && ret >= 0;) {
+		uint64_t used = 1;
+		uint8_t *record;
+
+		ret = look(r, at, &record);
+		if (ret < 0)
+			break;
+		r->at = at;
+		r->sequence = sequence_at(r, record, at);
+		if (r->sequence >= next && r->sequence <= JOURNAL_SEQUENCE_MAX) {
+			ret = scan_transaction(r);
+			if (ret == -EUCLEAN) /* nor is that one whole */
+				ret = 0;
+		} else {
+			ret = 0;
+		}
+		if (ret > 0) {
+			next = r->sequence;
+			used = r->nr_blocks;
+		}
+		at = (at - 1 + used) % r->ring + 1;
+		left -= used < left ? used : left;
+	}
+	return ret < 0 ? ret : 0;
+}
+
+static int scan_all(struct replay *r)
+{
+	int err = scan(r);
+	uint64_t nr = r->nr_transactions;
+
+	if (err == 0)
+		err = scan_behind(r);
+	r->nr_behind = r->nr_transactions - nr;
+	r->nr_transactions = nr;
+	return err;
+}
+
 static int replay(struct replay *r)
 {
 	int ret = scan(r);
@@ -409,7 +467,8 @@ static void free_lists(struct replay *r)
 	free(r->revokes.v);
 }
 
-static int run(struct fs_thread *t, int (*what)(struct replay *r), uint64_t *nr_transactions)
+static int run(struct fs_thread *t, int (*what)(struct replay *r), uint64_t *nr_transactions,
+	uint64_t *nr_behind)
 {
 	struct replay *r = calloc(1, sizeof(*r));
 	int err = -ENOMEM;
@@ -428,6 +487,8 @@ static int run(struct fs_thread *t, int (*what)(struct replay *r), uint64_t *nr_
 			strerror(-err));
 	if (nr_transactions != NULL)
 		*nr_transactions = r->nr_transactions;
+	if (nr_behind != NULL)
+		*nr_behind = r->nr_behind;
 	free_lists(r);
 	blk_dma_free(t->fs->dev, r->window, WINDOW_BYTES);
 free_replay:
@@ -437,10 +498,10 @@ free_replay:
 
 int tx_replay(struct fs_thread *t, uint64_t *nr_transactions)
 {
-	return run(t, replay, nr_transactions);
+	return run(t, replay, nr_transactions, NULL);
 }
 
-int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions)
+int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions, uint64_t *nr_behind)
 {
-	return run(t, scan, nr_transactions);
+	return run(t, nr_behind == NULL ? scan : scan_all, nr_transactions, nr_behind);
 }

@@ -47,7 +47,8 @@ int tx_destroy(struct fs *fs);
 /* At mount, before tx_create(): bring what the journal has committed home (read-only: into the
  * cache only). */
 int tx_replay(struct fs_thread *t, uint64_t *nr_transactions); /* how many there were; or NULL */
-int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions); /* only look */
+/* Only look. NR_BEHIND: how many whole ones there are behind one that is not; or NULL. */
+int tx_replay_scan(struct fs_thread *t, uint64_t *nr_transactions, uint64_t *nr_behind);
 
 /* NR_ALLOC: blocks that may be allocated, data and metadata. 0: the operation only frees, and may
  * use the reserve for TX_ALLOC_EXTENT blocks. When space is short but freed blocks await a commit,
