@@ -6,6 +6,7 @@
 # those of crash.sh. What it needs stands in its head:
 #	# guest: OPTIONS of tests/guest/run
 #	# disk: SIZE[,PROP=VALUE]...
+#	# memory: PROGRAM... for memory.sh, packed with the libraries that they need
 # Disks are made anew, in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE one holds
 # an empty vblkfs; with log=on what is written to it is logged. If FILE has a function after_guest,
 # it is called on this machine, in the end: the disks are then $work/diskN.img, the logs
@@ -47,9 +48,24 @@ make_disk() { # FILE SPEC; prints the argument of --disk
 	esac
 }
 
+# On this machine, which does in a moment what takes the guest minutes.
+pack_programs() { # TAR PROGRAM...
+	local tar=$1 name
+	shift
+	{
+		echo tests/guest
+		for name in "$@"; do
+			type -P "$name"
+		done
+		for name in "$@" "$work"/root/usr/sbin/*; do
+			ldd "$(type -P "$name")" 2>/dev/null | grep -o '/[^ ]*' || true
+		done
+	} | sort -u | tar -chf "$tar" --files-from=- 2>/dev/null # "/" is left out, it says
+}
+
 # Called neither in an if nor before || or &&: there set -e does not hold, at any depth.
 run_file() { # FILE [TEST...]
-	local file=$1 options=() disk n=0 spec
+	local file=$1 options=() programs=() disk n=0 spec
 	shift
 	read -ra options < <(head_lines "$file" guest | paste -sd ' ')
 	while read -r spec; do
@@ -57,6 +73,8 @@ run_file() { # FILE [TEST...]
 		options+=(--disk "$disk")
 		n=$((n + 1))
 	done < <(head_lines "$file" disk)
+	read -ra programs < <(head_lines "$file" memory | paste -sd ' ')
+	[ ${#programs[@]} = 0 ] || pack_programs "$work/memory.tar" "${programs[@]}"
 	tests/guest/run "${options[@]}" -- env "build=$build" "rounds=${VBLKFS_ROUNDS:-}" \
 		tests/guest/inside "$work" "$file" "$@"
 	if grep -q '^after_guest()' "$file"; then
@@ -70,7 +88,8 @@ need_guest
 work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-check.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 make -s O="$build" DESTDIR="$work/root" PREFIX=/usr install
-tar -C /usr/include -cf "$work/tree.tar" linux # one file: the host's many are slow to reach
+tar -C "$work/root" -cf "$work/root.tar" . # one file: many are slow to reach, as the host's are
+tar -C /usr/include -cf "$work/tree.tar" linux
 
 if [ "${1:-}" = crash ]; then
 	tests/guest/crash.sh "$build" ${VBLKFS_ROUNDS:+"$VBLKFS_ROUNDS"}

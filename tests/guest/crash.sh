@@ -31,7 +31,7 @@ mount_and_look() { # WORK BUILD ROUND
 
 inside() { # WORK BUILD ROUND WAY SECONDS
 	local work=$1 build=$2 round=$3 way=$4 seconds=$5
-	cp -a "$work/root/." /
+	tar -C / --no-overwrite-dir -xf "$work/root.tar"
 	mount_and_look "$work" "$build" "$round"
 	mkdir "$MNT/round$round"
 	"$build/tools/synced" run --seed "$RANDOM" --seconds 600 \
@@ -100,6 +100,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-crash.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/share"
 make -s O="$build" DESTDIR="$work/root" PREFIX=/usr install
+tar -C "$work/root" -cf "$work/root.tar" .
 truncate -s 512M "$work/disk.img"
 for ((round = 1; round <= rounds; round++)); do
 	run_round $round "${ways[(round - 1) % 3]}"

@@ -2,6 +2,9 @@
 # the machine is suspended under load, and wakes up
 # guest: --smp 2 --monitor --timeout 300
 # disk: 512M
+# memory: bash env sh busybox cat cp rm ln ls mkdir mkfifo mv sort diff cmp find stat readlink basename dirname
+# memory: head tail wc tr cut paste seq sleep date touch sync timeout dd awk grep sed ps pidof tar xargs
+# memory: mount umount mountpoint losetup dmesg jq mount.fuse fusermount3
 # shellcheck disable=SC2086 # inside sets MNT: no blanks in it
 DISK=0000:00:05.0
 vblkctl bind $DISK # which needs the modules of the host's root
