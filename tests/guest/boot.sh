@@ -139,7 +139,7 @@ all_clean() { # NUMBER OF MOUNTS, DISK...
 	done
 }
 
-prepare_kernel
+prepare_kernel 0
 system=$(prepare_system)
 work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-boot.XXXXXX")
 trap 'rm -rf "$work"' EXIT

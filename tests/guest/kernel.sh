@@ -4,6 +4,7 @@
 #
 # Everything lands in $VBLKFS_CACHE (default: .cache of the repository), which git ignores:
 #	kernel/VERSION/vmlinux		unpacked, booted by PVH: an emulated decompressor takes seconds
+#	kernel/VERSION/bzImage		as packed, booted where PVH will not do
 #	kernel/VERSION/lib/modules	the package's modules, with modules.dep
 #	kernel/VERSION/initramfs	busybox, the modules that reach the host's root, and init
 # A directory becomes visible under its name only when it is complete, so a broken download is not
@@ -71,8 +72,13 @@ fetch_kernel() {
 	if ! unpack_vmlinux "$tmp/tree/boot/vmlinuz-$version" "$tmp/out/vmlinux"; then
 		cp "$tmp/tree/boot/vmlinuz-$version" "$tmp/out/vmlinux" # slower, but it boots
 	fi
+	cp "$tmp/tree/boot/vmlinuz-$version" "$tmp/out/bzImage"
 	depmod -b "$tmp/out" "$version"
-	mv "$tmp/out" "$cache/kernel/$version"
+	if [ -d "$cache/kernel/$version" ]; then # of the days when it had no bzImage; in use, perhaps
+		mv "$tmp/out/bzImage" "$cache/kernel/$version/"
+	else
+		mv "$tmp/out" "$cache/kernel/$version"
+	fi
 	rm -rf "$tmp"
 }
 
@@ -118,12 +124,12 @@ newest_kernel() {
 
 # Sets kernel_dir and kernel_version; fetches what is missing. Runs that start together wait for the
 # one that fetches.
-prepare_kernel() {
+prepare_kernel() { # [1: with bzImage]
 	mkdir -p "$cache/kernel"
 	exec 8>"$cache/lock"
 	flock 8
 	kernel_version=$(newest_kernel)
-	if [ -z "$kernel_version" ]; then
+	if [ -z "$kernel_version" ] || { [ "${1:-0}" = 1 ] && [ ! -e "$cache/kernel/${kernel_version%/*}/bzImage" ]; }; then
 		fetch_kernel
 		kernel_version=$(newest_kernel)
 	fi
