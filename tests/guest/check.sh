@@ -6,6 +6,7 @@
 # those of crash.sh. What it needs stands in its head:
 #	# guest: OPTIONS of tests/guest/run
 #	# disk: SIZE[,PROP=VALUE]...
+#	# beside: it runs at the same time as the others
 #	# memory: PROGRAM... for memory.sh, packed with the libraries that they need
 # Disks are made anew, in order 0000:00:05.0, 0000:00:06.0 ...; with "mkfs," before SIZE one holds
 # an empty vblkfs; with log=on what is written to it is logged. If FILE has a function after_guest,
@@ -84,6 +85,24 @@ run_file() { # FILE [TEST...]
 	fi
 }
 
+run_in_turn() { # FILE
+	set +e
+	(set -e; trap - EXIT; run_file "$1")
+	status=$?
+	set -e
+	[ $status = 0 ] || bad=$((bad + 1))
+	rm -f "$work"/disk*
+}
+
+start_beside() { # FILE
+	local dir
+	dir=$work/beside/$(basename "$1")
+	mkdir -p "$dir"
+	ln "$work"/*.tar "$dir/"
+	(set -e; trap - EXIT; work=$dir; run_file "$1") >"$dir/log" 2>&1 &
+	beside[$!]=$1
+}
+
 need_guest
 work=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-check.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -101,14 +120,19 @@ elif [ $# -gt 0 ]; then
 	exit
 fi
 bad=0
+beside=() # files, by the process
 for file in tests/guest/test_*.sh; do
+	[ -z "$(head_lines "$file" beside)" ] || start_beside "$file"
+done
+for file in tests/guest/test_*.sh; do
+	[ -z "$(head_lines "$file" beside)" ] || continue
 	echo "-- $(sed -n "2s/^# //p" "$file")"
-	set +e
-	(set -e; trap - EXIT; run_file "$file")
-	status=$?
-	set -e
-	[ $status = 0 ] || bad=$((bad + 1))
-	rm -f "$work"/disk*
+	run_in_turn "$file"
+done
+for pid in "${!beside[@]}"; do
+	wait "$pid" || bad=$((bad + 1))
+	echo "-- $(sed -n "2s/^# //p" "${beside[pid]}")"
+	cat "$work/beside/$(basename "${beside[pid]}")/log"
 done
 echo "-- the guest is killed in the middle of load"
 tests/guest/crash.sh "$build" ${VBLKFS_ROUNDS:+"$VBLKFS_ROUNDS"} || bad=$((bad + 1))

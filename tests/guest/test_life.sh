@@ -1,5 +1,5 @@
 #!/bin/bash
-# the life of a mount: idle, killed, terminated, shared interrupt line, a real tree
+# the life of a mount: killed, terminated, shared interrupt line, a real tree
 # guest: --smp 1 --timeout 900
 # disk: 2G,serial=main
 # disk: 256M
@@ -14,10 +14,6 @@ fresh_mount() {
 	vblkctl bind $DISK
 	mkfs.vblkfs -q -f $DISK
 	mount -t fuse.vblkfs $DISK $MNT
-}
-
-cpu_ticks() { # PID: user and system, 1/100 s
-	awk '{print $14 + $15}' "/proc/$1/stat"
 }
 
 test_a_real_tree_is_the_same_after_a_remount() {
@@ -151,21 +147,4 @@ test_two_disks_on_one_interrupt_line() {
 	cmp /run/large $MNT/large
 	cmp /run/large /run/second/large
 	umount $MNT /run/second
-}
-
-# The commit timer and all else must rest when there is nothing to do: less than 1/20 s of CPU in a
-# minute.
-test_an_idle_mount_uses_no_cpu_over_a_minute() {
-	local pid before used
-	fresh_mount
-	cp -a /run/tree $MNT/
-	sync -f $MNT/tree
-	sleep 7 # the last commit
-	pid=$(daemon_pid $MNT)
-	before=$(cpu_ticks "$pid")
-	sleep 60
-	used=$(($(cpu_ticks "$pid") - before))
-	note "CPU time in 60 s: $((used * 10)) ms"
-	[ $used -le 5 ] || fail "$used clock ticks of 10 ms in 60 s"
-	umount $MNT
 }
