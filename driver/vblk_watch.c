@@ -87,14 +87,16 @@ static void handle_stall(struct vblk *vblk, unsigned index)
 	}
 }
 
-/* Without interrupts a change of the configuration is seen here. */
-static void check_device(struct vblk *vblk)
+/* Without interrupts a change of the configuration is seen here. False: somebody is at something with
+ * the device, for long maybe. */
+static bool check_device(struct vblk *vblk)
 {
 	struct virtio_device *vdev = vblk->vdev;
 	uint32_t generation = vblk->watch.generation;
 	int err;
 
-	virtio_config_lock(vdev); /* while somebody resets it, it has no state */
+	if (!virtio_config_trylock(vdev)) /* while somebody resets it, it has no state */
+		return false;
 	err = virtio_device_health(vdev);
 	if (err == 0)
 		generation = vdev->config->generation(vdev);
@@ -102,6 +104,7 @@ static void check_device(struct vblk *vblk)
 	if (err < 0 || generation != vblk->watch.generation)
 		virtio_config_changed(vdev);
 	vblk->watch.generation = generation;
+	return true;
 }
 
 static void check_ring(struct vblk *vblk, unsigned index)
@@ -117,13 +120,16 @@ static void check_ring(struct vblk *vblk, unsigned index)
 		w->idle_ticks[index] = 0;
 		return;
 	}
-	w->idle_ticks[index]++;
-	check_device(vblk); /* it may know better than the clock, and be reset */
-	if (atomic_load(&ring->nr_returned) == returned)
-		handle_stall(vblk, index);
-	else
-		w->idle_ticks[index] = 0; /* what a reset brought back has all its time again */
-	w->seen[index] = atomic_load(&ring->nr_returned);
+	/* The device may know better than the clock, and be reset: what that brings back has all its time
+	 * again. While somebody else is at it, no time passes. */
+	if (check_device(vblk)) {
+		w->idle_ticks[index]++;
+		if (atomic_load(&ring->nr_returned) == returned)
+			handle_stall(vblk, index);
+		else
+			w->idle_ticks[index] = 0;
+		w->seen[index] = atomic_load(&ring->nr_returned);
+	}
 	(void)vblk_ring_wake(ring);
 }
 
@@ -161,7 +167,7 @@ void vblk_watch_tick(struct vblk *vblk)
 	for (unsigned i = 0; i < vblk->nr_rings; i++)
 		check_ring(vblk, i);
 	if (!atomic_load(&vblk->vdev->has_irq))
-		check_device(vblk);
+		(void)check_device(vblk);
 	if (!anything_inflight(vblk))
 		turn_off(vblk);
 }

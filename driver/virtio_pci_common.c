@@ -243,11 +243,11 @@ static void find_vectors(struct virtio_pci *vpci, unsigned nr_vqs)
 
 static void handle_message(struct virtio_pci *vpci, unsigned vector)
 {
-	if (vector == 0)
-		virtio_config_changed(&vpci->vdev);
 	for (unsigned i = 0; i < vpci->nr_vqs; i++)
 		if (vector_of(vpci, i) == vector)
 			vq_interrupt(vpci->vqs[i]);
+	if (vector == 0)
+		virtio_config_changed(&vpci->vdev); /* last: it may wait for a reset's end */
 }
 
 static void handle_line(struct virtio_pci *vpci)
@@ -256,11 +256,11 @@ static void handle_line(struct virtio_pci *vpci)
 	 * the interrupt. */
 	uint8_t isr = vpci_read8(vpci, &vpci->at.isr, 0);
 
-	if (isr & VIRTIO_PCI_ISR_CONFIG)
-		virtio_config_changed(&vpci->vdev);
 	/* Whatever ISR says: interrupts merge (4.1.5.4.2), and a look too many costs little. */
 	for (unsigned i = 0; i < vpci->nr_vqs; i++)
 		vq_interrupt(vpci->vqs[i]);
+	if (isr & VIRTIO_PCI_ISR_CONFIG)
+		virtio_config_changed(&vpci->vdev); /* last: it may wait for a reset's end */
 }
 
 /* From now on the driver must poll; those who sleep are woken, to notice. */

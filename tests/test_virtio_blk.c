@@ -2398,6 +2398,91 @@ START_TEST(queue_that_stands_is_reset_while_another_goes_on)
 }
 END_TEST
 
+static atomic_bool asleep, may_go_on;
+
+static void sleep_long(struct model *m, uint32_t us, void *arg)
+{
+	(void)m, (void)us, (void)arg;
+	atomic_store(&asleep, true);
+	wait_until(atomic_load(&may_go_on));
+}
+
+static void hold_all_but_ids(struct model_req *req, void *arg)
+{
+	(void)arg;
+	req->hold = req->type != VIRTIO_BLK_T_GET_ID;
+}
+
+static void *reset_queue_0(void *arg)
+{
+	(void)arg;
+	ck_assert_int_eq(vblk_reset_queue(r.dev, 0, 0, false), 0);
+	return NULL;
+}
+
+static void *complete_in_queue_1(void *arg)
+{
+	struct vblk_handle *h = arg;
+
+	wait_until(atomic_load(&h->armed));
+	model_config(r.m)->on_complete = NULL;
+	ck_assert(model_complete(r.m, 1, 0));
+	return NULL;
+}
+
+static unsigned nr_isr_reads(void)
+{
+	struct model_stat s;
+
+	model_get_stat(r.m, &s);
+	return s.isr_reads;
+}
+
+/* The interrupt's thread waits with a change of the configuration until the reset has ended. */
+START_TEST(change_while_a_queue_is_reset_lets_no_other_sleep_on)
+{
+	static struct io io[2];
+	pthread_t resetter, device;
+	struct blk_queue *other;
+	unsigned before;
+	uint8_t *buf;
+
+	atomic_store(&asleep, false);
+	atomic_store(&may_go_on, false);
+	r.cfg.on_complete = hold_all_but_ids;
+	r.cfg.nr_queues = r.cfg.blk.num_queues = 2;
+	r.cfg.queue_size[0] = r.cfg.queue_size[1] = 16;
+	open_disk();
+	((struct vblk *)r.dev)->watch.tick_ms = 20;
+	ck_assert_int_eq(blk_queue_open(r.dev, &other), 0);
+	buf = dma(2 * 512);
+	io_init(&io[0], BLK_WRITE, 0, 1, buf);
+	io_init(&io[1], BLK_WRITE, 1, 1, buf + 512);
+	ck_assert_int_eq(submit(&io[0]), 0);
+	blk_kick(r.q);
+	model_config(r.m)->on_sleep = sleep_long;
+	ck_assert_int_eq(pthread_create(&resetter, NULL, reset_queue_0, NULL), 0);
+	wait_until(atomic_load(&asleep));
+	before = nr_isr_reads();
+	model_set_capacity(r.m, 20000, true);
+	wait_until(nr_isr_reads() > before);
+	other->spin_us = 0;
+	ck_assert_int_eq(blk_submit(other, &io[1].req), 0);
+	ck_assert_int_eq(pthread_create(&device, NULL, complete_in_queue_1, other), 0);
+	while (io[1].calls == 0)
+		(void)blk_wait(other, -1);
+	ck_assert(!atomic_load(&may_go_on));
+	ck_assert(model_complete(r.m, 0, 0));
+	atomic_store(&may_go_on, true);
+	pthread_join(device, NULL);
+	pthread_join(resetter, NULL);
+	all_end_with(io, 1, 0);
+	wait_for_capacity(20000);
+	blk_queue_close(other);
+	blk_dma_free(r.dev, buf, 2 * 512);
+}
+END_TEST
+
 START_TEST(queue_that_can_not_be_reset_has_its_device_reset)
 {
 	static struct io io[3];
@@ -2726,6 +2811,7 @@ static void add_rings(TCase *tc)
 static void add_queue_resets(TCase *tc)
 {
 	tcase_add_test(tc, queue_that_stands_is_reset_while_another_goes_on);
+	tcase_add_test(tc, change_while_a_queue_is_reset_lets_no_other_sleep_on);
 	tcase_add_test(tc, queue_that_can_not_be_reset_has_its_device_reset);
 	tcase_add_test(tc, size_that_a_reset_of_the_device_can_not_give_is_said);
 	tcase_add_test(tc, requests_used_while_the_queue_is_reset_come_back_once);
