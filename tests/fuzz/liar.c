@@ -20,7 +20,7 @@
 #define CONFIG(field) offsetof(struct virtio_blk_config, field)
 #define PATIENCE      80U     /* sleeps, then it gives in */
 #define PATIENCE_GONE 160U    /* sleeps, then it goes away */
-#define PATIENT_FOR   320000U /* sleeps in a run, then no longer: the longest limit, once */
+#define PATIENT_FOR   100000U /* sleeps in a run, then no longer: the longest limits, once */
 #define SLEEPS_MAX    2000U   /* whoever waits longer does not look whether it is there */
 
 static struct liar *to_liar(struct hw *hw)
