@@ -64,10 +64,11 @@ static void disconnect(struct backend *b)
 		b->queue[i].live = false;
 		b->queue[i].enabled = false;
 	}
-	b->agreed = 0;
-	b->acked = 0;
-	b->nr_pages = 0;
-	b->has_notes = false;
+	b->agreed = b->acked = 0;
+	b->said_queues = b->said_slots = 1; /* where it is not asked */
+	b->has_said_features = b->garbles = false;
+	b->nr_pages = b->nr_regions = 0;
+	b->has_notes = b->was_given_notes = false;
 	b->dies = false;
 }
 
@@ -158,6 +159,14 @@ static uint16_t nr_in_flight(const struct backend *b, unsigned queue)
 	return nr;
 }
 
+static uint16_t index_at(uint64_t addr) /* of a ring's part, the driver's or the device's */
+{
+	const struct vring_used *part =
+		(const struct vring_used *)fz_dma_host(shm_dma(), addr, sizeof(*part));
+
+	return part == NULL ? 0 : le16_get(part->idx);
+}
+
 static void start_ring(struct backend *b, unsigned queue)
 {
 	struct backend_queue *q = &b->queue[queue];
@@ -170,6 +179,9 @@ static void start_ring(struct backend *b, unsigned queue)
 			 is_told(b, q->addr.avail, 6 + q->size * 2U) &&
 			 is_told(b, q->addr.used, 6 + q->size * 8U),
 		"a ring is in memory that the back-end was not told of");
+	FZ_CHECK(b->was_given_notes || (q->base == 0 && index_at(q->addr.avail) == 0 &&
+					       index_at(q->addr.used) == 0),
+		"a ring that is not empty, and no notes of it");
 	if (!b->has_notes) {
 		dev_blk_forget(&b->blk, queue);
 		b->blk.dirty &= queue > 0; /* all of them begin anew */
@@ -190,6 +202,24 @@ static unsigned make_files(struct backend *b, int file[FDS_PASS_MAX], unsigned n
 	return nr;
 }
 
+/* The driver is bound by what it was told. */
+static void note_answer(struct backend *b, uint32_t request, const uint8_t *payload)
+{
+	uint64_t val;
+
+	memcpy(&val, payload, sizeof(val));
+	if (b->garbles)
+		val = UINT64_MAX;
+	if (request == VUP_GET_FEATURES && !b->has_said_features) {
+		b->said_features = val;
+		b->has_said_features = true;
+	} else if (request == VUP_GET_QUEUE_NUM) {
+		b->said_queues = val;
+	} else if (request == VUP_GET_MAX_MEM_SLOTS) {
+		b->said_slots = val;
+	}
+}
+
 static void send(struct backend *b, const struct message *m, int with)
 {
 	uint8_t wire[1024] = {0};
@@ -206,6 +236,8 @@ static void send(struct backend *b, const struct message *m, int with)
 	memcpy(wire + sizeof(m->h), &m->u, m->h.bytes);
 	if (b->patches)
 		memcpy(wire + b->patch_at % bytes, &b->patch, sizeof(b->patch));
+	b->garbles |= b->cuts || b->twice;
+	note_answer(b, m->h.request, wire + sizeof(m->h));
 	if (b->cuts)
 		bytes = b->length % sizeof(wire);
 	if (b->dies && b->die_at < bytes)
@@ -219,19 +251,17 @@ static void send(struct backend *b, const struct message *m, int with)
 /* WITH: a file to pass, or -1. */
 static void reply(struct backend *b, struct message *m, uint32_t bytes, int with)
 {
-	bool twice = b->twice;
-
 	m->h.flags = VUP_VERSION | VUP_REPLY;
 	m->h.bytes = bytes;
-	b->twice = false;
 	if (b->silent) {
 		b->silent = false;
 		let_go(&with);
 		return;
 	}
 	send(b, m, with);
-	if (twice && b->conn >= 0)
+	if (b->twice && b->conn >= 0)
 		send(b, m, -1);
+	b->twice = false;
 }
 
 static void reply_u64(struct backend *b, struct message *m, uint64_t val)
@@ -292,8 +322,11 @@ static void add_region(struct backend *b, const struct vup_region *r, int file)
 			 r->guest_addr == r->user_addr,
 		"a region of 0x%llx bytes at 0x%llx, behind 0x%llx", (long long)r->bytes,
 		(long long)r->mmap_offset, (long long)told);
-	if (r->mmap_offset + r->bytes > told)
-		b->nr_pages = (unsigned)((r->mmap_offset + r->bytes) / DMA_PAGE_BYTES);
+	if (r->mmap_offset + r->bytes <= told)
+		return;
+	b->nr_pages = (unsigned)((r->mmap_offset + r->bytes) / DMA_PAGE_BYTES);
+	b->nr_regions++;
+	FZ_CHECK(b->nr_regions <= b->said_slots, "%u regions", b->nr_regions);
 }
 
 static void set_table(struct backend *b, const struct message *m)
@@ -303,7 +336,7 @@ static void set_table(struct backend *b, const struct message *m)
 	FZ_CHECK(table->nr_regions == b->in.nr_files &&
 			 m->h.bytes == 8 + table->nr_regions * sizeof(table->region[0]),
 		"a table of %u regions", table->nr_regions);
-	b->nr_pages = 0;
+	b->nr_pages = b->nr_regions = 0;
 	for (uint32_t i = 0; i < table->nr_regions; i++)
 		add_region(b, &table->region[i], b->in.file[i]);
 }
@@ -326,6 +359,7 @@ static int take_event(struct backend_in *in)
 
 static void set_notes(struct backend *b)
 {
+	b->was_given_notes = true;
 	b->has_notes = b->in.file[0] == b->notes;
 	if (!b->has_notes)
 		forget_notes(b);
@@ -346,7 +380,8 @@ static void set_vring(struct backend *b, const struct message *m)
 {
 	struct backend_queue *q = &b->queue[m->u.state.index % BACKEND_QUEUES];
 
-	FZ_CHECK(m->u.state.index < BACKEND_QUEUES, "ring %u", m->u.state.index);
+	FZ_CHECK(m->u.state.index < BACKEND_QUEUES && m->u.state.index < b->said_queues, "ring %u",
+		m->u.state.index);
 	switch (m->h.request) {
 	case VUP_SET_VRING_NUM:
 		q->size = m->u.state.num;
@@ -377,6 +412,8 @@ static void set(struct backend *b, const struct message *m)
 	case VUP_SET_OWNER:
 		break;
 	case VUP_SET_FEATURES:
+		FZ_CHECK((m->u.u64 & ~b->said_features) == 0, "features 0x%llx of 0x%llx",
+			(long long)m->u.u64, (long long)b->said_features);
 		b->acked = m->u.u64;
 		break;
 	case VUP_SET_PROTOCOL_FEATURES:

@@ -78,10 +78,13 @@ struct backend {
 	/* Of a connection */
 	int conn, channel; /* files; -1: none */
 	uint64_t agreed, acked;
+	uint64_t said_features, said_queues, said_slots; /* as its answers had them, lies or not */
+	bool has_said_features, garbles; /* the stream is out of step: who knows what it said */
+	unsigned nr_regions;
 	unsigned nr_pages; /* of memory, that it was told of */
 	struct backend_in in, in_channel;
 	struct backend_queue queue[BACKEND_QUEUES];
-	bool has_notes;
+	bool has_notes, was_given_notes; /* the latter may be another's, by a lie */
 
 	int notes; /* the file with what is in flight; -1: none */
 

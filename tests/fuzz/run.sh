@@ -1,6 +1,6 @@
 #!/bin/bash
 # run.sh BUILD RUNS JOBS SEED TARGET... - fuzz the driver: RUNS inputs for each target, by JOBS processes at
-# once. The same SEED and inputs to begin with mean the same run.
+# once. An input does the same each time; which one libFuzzer draws next depends on more than SEED.
 #
 # It begins with tests/fuzz/corpus/TARGET. VBLKFS_CORPUS=DIR: with DIR/TARGET too, where it leaves the inputs
 # that reach something new. An input that fails is kept in BUILD/fuzz.
