@@ -224,6 +224,30 @@ struct json_object *disk_json_info(struct blockdev *dev)
 
 /* ---- the figures ---- */
 
+static const struct {
+	const char *key;
+	size_t offset;
+} counters[] = {
+	{"reads", offsetof(struct blk_stat, reads)},
+	{"writes", offsetof(struct blk_stat, writes)},
+	{"flushes", offsetof(struct blk_stat, flushes)},
+	{"others", offsetof(struct blk_stat, others)},
+	{"read_bytes", offsetof(struct blk_stat, read_bytes)},
+	{"write_bytes", offsetof(struct blk_stat, write_bytes)},
+	{"errors", offsetof(struct blk_stat, errors)},
+	{"kicks", offsetof(struct blk_stat, kicks)},
+	{"kicks_saved", offsetof(struct blk_stat, kicks_saved)},
+	{"interrupts", offsetof(struct blk_stat, interrupts)},
+	{"polls_hit", offsetof(struct blk_stat, polls_hit)},
+	{"polls_missed", offsetof(struct blk_stat, polls_missed)},
+};
+#define NR_COUNTERS (sizeof(counters) / sizeof(counters[0]))
+
+static const uint64_t *counter(const struct blk_stat *st, size_t i)
+{
+	return (const uint64_t *)((const char *)st + counters[i].offset);
+}
+
 /* N numbers, without the zeros at the end. */
 static struct json_object *numbers(const uint64_t *v, unsigned n)
 {
@@ -254,18 +278,8 @@ static struct json_object *ring_json(const struct blk_stat *st)
 {
 	struct json_object *o = json_object_new_object();
 
-	add_u64(o, "reads", st->reads);
-	add_u64(o, "writes", st->writes);
-	add_u64(o, "flushes", st->flushes);
-	add_u64(o, "others", st->others);
-	add_u64(o, "read_bytes", st->read_bytes);
-	add_u64(o, "write_bytes", st->write_bytes);
-	add_u64(o, "errors", st->errors);
-	add_u64(o, "kicks", st->kicks);
-	add_u64(o, "kicks_saved", st->kicks_saved);
-	add_u64(o, "interrupts", st->interrupts);
-	add_u64(o, "polls_hit", st->polls_hit);
-	add_u64(o, "polls_missed", st->polls_missed);
+	for (size_t i = 0; i < NR_COUNTERS; i++)
+		add_u64(o, counters[i].key, *counter(st, i));
 	json_object_object_add(o, "batches", numbers(st->batches, BLK_BATCH_BUCKETS));
 	json_object_object_add(o, "latency", latency_json(st));
 	return o;
@@ -283,18 +297,38 @@ struct json_object *disk_json_rings(struct blockdev *dev)
 	return a;
 }
 
-void disk_json_get_latency(struct json_object *ring, enum blk_op op, struct latency *out)
+/* As numbers(); what is not there is 0. */
+static void get_numbers(struct json_object *o, const char *key, uint64_t *v, unsigned n)
 {
-	struct json_object *all, *o, *v;
+	struct json_object *a;
 
-	*out = (struct latency){0};
-	if (!json_object_object_get_ex(ring, "latency", &all) ||
-		!json_object_object_get_ex(all, disk_json_ops[op], &o))
+	if (!json_object_object_get_ex(o, key, &a))
 		return;
-	if (json_object_object_get_ex(o, "total_us", &v))
-		out->us = json_object_get_uint64(v);
-	if (!json_object_object_get_ex(o, "buckets", &v))
+	for (size_t i = 0; i < json_object_array_length(a) && i < n; i++)
+		v[i] = json_object_get_uint64(json_object_array_get_idx(a, i));
+}
+
+static uint64_t get_u64(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_uint64(v) : 0;
+}
+
+void disk_json_get_stat(struct json_object *ring, struct blk_stat *out)
+{
+	struct json_object *all, *o;
+
+	*out = (struct blk_stat){0};
+	for (size_t i = 0; i < NR_COUNTERS; i++)
+		*(uint64_t *)((char *)out + counters[i].offset) = get_u64(ring, counters[i].key);
+	get_numbers(ring, "batches", out->batches, BLK_BATCH_BUCKETS);
+	if (!json_object_object_get_ex(ring, "latency", &all))
 		return;
-	for (size_t i = 0; i < json_object_array_length(v) && i < BLK_LATENCY_BUCKETS; i++)
-		out->buckets[i] = json_object_get_uint64(json_object_array_get_idx(v, i));
+	for (unsigned op = 0; op < BLK_NR_OPS; op++) {
+		if (!json_object_object_get_ex(all, disk_json_ops[op], &o))
+			continue;
+		out->latency_us[op] = get_u64(o, "total_us");
+		get_numbers(o, "buckets", out->latency[op], BLK_LATENCY_BUCKETS);
+	}
 }

@@ -2,7 +2,6 @@
 #ifndef VBLKFS_DISK_JSON_H
 #define VBLKFS_DISK_JSON_H
 #include "blockdev.h"
-#include "latency.h"
 
 struct json_object;
 
@@ -11,6 +10,6 @@ struct json_object *disk_json_info(struct blockdev *dev);  /* and what is behind
 struct json_object *disk_json_rings(struct blockdev *dev); /* the figures of each */
 
 extern const char *const disk_json_ops[BLK_NR_OPS]; /* the ops' names in the figures */
-/* Back from the figures of a ring; all zero where there is none. */
-void disk_json_get_latency(struct json_object *ring, enum blk_op op, struct latency *out);
+/* Back from the figures of a ring; 0 is what it does not have. */
+void disk_json_get_stat(struct json_object *ring, struct blk_stat *out);
 #endif

@@ -1,20 +1,6 @@
 /* latency.c - see latency.h. */
 #include "latency.h"
 
-void latency_add(struct latency *to, const struct latency *l)
-{
-	for (unsigned i = 0; i < BLK_LATENCY_BUCKETS; i++)
-		to->buckets[i] += l->buckets[i];
-	to->us += l->us;
-}
-
-void latency_subtract(struct latency *from, const struct latency *l)
-{
-	for (unsigned i = 0; i < BLK_LATENCY_BUCKETS; i++)
-		from->buckets[i] -= l->buckets[i];
-	from->us -= l->us;
-}
-
 uint64_t latency_nr(const struct latency *l)
 {
 	uint64_t n = 0;

@@ -13,8 +13,6 @@ struct latency {
 	uint64_t us; /* the sum */
 };
 
-void latency_add(struct latency *to, const struct latency *l);
-void latency_subtract(struct latency *from, const struct latency *l);
 uint64_t latency_nr(const struct latency *l); /* requests */
 double latency_mean(const struct latency *l); /* 0 of none, as the next */
 double latency_percentile(const struct latency *l, double percent);

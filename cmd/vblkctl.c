@@ -16,6 +16,7 @@ enum {
 	TAKES_QUEUE = 16,
 	TAKES_LISTED = 32,
 	TAKES_SECURE = 64,
+	TAKES_HISTOGRAM = 128,
 };
 
 static const struct verb {
@@ -34,8 +35,9 @@ static const struct verb {
 		"give a disk to user space, for vblkfs to drive"},
 	{"unbind", verb_unbind, 1, 1, 0, "unbind [--json] ADDRESS",
 		"give it back to the kernel's driver"},
-	{"stat", verb_stat, 0, 1, TAKES_WATCH,
-		"stat [--json] [--watch[=SECONDS]] [--count=N] [ADDRESS | DIRECTORY]",
+	{"stat", verb_stat, 0, 1, TAKES_WATCH | TAKES_HISTOGRAM,
+		"stat [--histogram] [--json] [--watch[=SECONDS]] [--count=N]\n"
+		"                    [ADDRESS | DIRECTORY]",
 		"live figures of one mount, or of all"},
 	{"info", verb_info, 1, 1, 0, "info [--json] ADDRESS | SOURCE | DIRECTORY",
 		"what a disk is and can: features, limits, rings"},
@@ -122,18 +124,6 @@ int print_json(struct json_object *o)
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-const char *human_bytes(unsigned long long bytes, char *out, unsigned len)
-{
-	static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-	double v = (double)bytes;
-	unsigned u = 0;
-
-	for (; v >= 1024 && u < 5; u++)
-		v /= 1024;
-	snprintf(out, len, u == 0 ? "%.0f %s" : "%.1f %s", v, unit[u]);
-	return out;
-}
-
 bool parse_real(const char *text, double max, double *out)
 {
 	char *end;
@@ -208,6 +198,11 @@ static int parse_option(struct verb_args *a, int c)
 		return verb->takes & TAKES_SECURE
 			       ? 0
 			       : bad_usage("--secure is for other verbs", NULL) + 1;
+	case 'H':
+		a->histogram = true;
+		return verb->takes & TAKES_HISTOGRAM
+			       ? 0
+			       : bad_usage("--histogram is for other verbs", NULL) + 1;
 	case 'F':
 	case 'N':
 		a->flush = c == 'F';
@@ -237,7 +232,7 @@ static int run_verb(int argc, char **argv)
 		{"driver", required_argument, NULL, 'd'}, {"flush", no_argument, NULL, 'F'},
 		{"no-flush", no_argument, NULL, 'N'}, {"queue", required_argument, NULL, 'q'},
 		{"size", required_argument, NULL, 's'}, {"listed", no_argument, NULL, 'l'},
-		{"secure", no_argument, NULL, 'S'}, {0}};
+		{"secure", no_argument, NULL, 'S'}, {"histogram", no_argument, NULL, 'H'}, {0}};
 	struct verb_args a = {0};
 	int c, res;
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "human.h"
 
 struct json_object;
 
@@ -16,6 +17,7 @@ struct verb_args {
 	bool listed;
 	bool flush;
 	bool secure;
+	bool histogram;
 	const char *driver; /* NULL: any */
 	double watch_s;     /* 0: once */
 	unsigned count;     /* of intervals; 0: until interrupted */
@@ -51,6 +53,7 @@ int find_target(const char *target, pid_t *pid); /* likewise; on failure the rea
 struct json_object *ask_daemon(const char *target, pid_t pid, const char *line);
 /* The mounts' figures now: of TARGET, or (NULL) of all. NULL: failed, the reason was printed. */
 struct json_object *collect_figures(const char *target);
+struct blk_stat *rings_of(struct json_object *mount, unsigned *n); /* of its rings; to free() */
 
 /* vblkctl_mount.c: have the daemon of a mount do a JOB (vblkfs_jobs.h), and wait for its end: what it
  * answers then. NULL: failed, the reason was printed. */
@@ -69,5 +72,4 @@ bool parse_real(const char *text, double max, double *out); /* positive, and not
 
 /* Print O as one JSON document on standard output, and free it. */
 int print_json(struct json_object *o);
-const char *human_bytes(unsigned long long bytes, char *out, unsigned len); /* 128.0 MiB */
 #endif

@@ -299,17 +299,6 @@ static struct json_object *result_json(const struct bench_args *a, const struct 
 	return o;
 }
 
-static const char *human_ns(double ns, char *out, size_t bytes)
-{
-	static const char *const unit[] = {"ns", "us", "ms", "s"};
-	unsigned u = 0;
-
-	for (; ns >= 1000 && u < 3; u++)
-		ns /= 1000;
-	snprintf(out, bytes, "%.*f %s", ns < 10 && u > 0 ? 1 : 0, ns, unit[u]);
-	return out;
-}
-
 static void print_histogram(const struct histogram *h)
 {
 	uint64_t most = 1;

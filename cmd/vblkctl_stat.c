@@ -12,6 +12,7 @@
 #include "control.h"
 #include "disk.h"
 #include "disk_json.h"
+#include "figures.h"
 #include "vblkctl.h"
 
 #define ANSWER_MS 5000
@@ -55,31 +56,6 @@ static void print_fs(struct json_object *fs)
 		json_number(fs, "cache_hits"), json_number(fs, "cache_misses"));
 }
 
-static void print_ring(size_t index, struct json_object *r)
-{
-	char in[32], out[32];
-
-	printf("  req.%-4zu %9" PRIu64 " %10s %9" PRIu64 " %10s %8" PRIu64 " %9" PRIu64 " %9" PRIu64
-	       " %10" PRIu64 " %9" PRIu64 " %11" PRIu64 " %6" PRIu64 "\n",
-		index, json_number(r, "reads"),
-		human_bytes(json_number(r, "read_bytes"), in, sizeof(in)), json_number(r, "writes"),
-		human_bytes(json_number(r, "write_bytes"), out, sizeof(out)),
-		json_number(r, "flushes"), json_number(r, "kicks"), json_number(r, "kicks_saved"),
-		json_number(r, "interrupts"), json_number(r, "polls_hit"),
-		json_number(r, "polls_missed"), json_number(r, "errors"));
-}
-
-static void print_rings(struct json_object *rings)
-{
-	size_t n = json_object_array_length(rings);
-
-	printf("  %-8s %9s %10s %9s %10s %8s %9s %9s %10s %9s %11s %6s\n", "ring", "reads", "bytes",
-		"writes", "bytes", "flushes", "kicks", "saved", "interrupts", "polls hit", "missed",
-		"errors");
-	for (size_t i = 0; i < n; i++)
-		print_ring(i, json_object_array_get_idx(rings, i));
-}
-
 /* Can it be written? Read-only as mounted, or since an error; of the latter the list of mounts knows
  * nothing. */
 static const char *write_state(struct json_object *o)
@@ -96,82 +72,33 @@ static const char *write_state(struct json_object *o)
 	return "";
 }
 
-/* Of all rings together. */
-static struct latency latency_of(struct json_object *rings, enum blk_op op)
+struct blk_stat *rings_of(struct json_object *mount, unsigned *n)
 {
-	struct latency sum = {0}, one;
+	struct json_object *a;
+	struct blk_stat *rings;
 
-	for (size_t i = 0; i < json_object_array_length(rings); i++) {
-		disk_json_get_latency(json_object_array_get_idx(rings, i), op, &one);
-		latency_add(&sum, &one);
-	}
-	return sum;
+	*n = 0;
+	if (!json_object_object_get_ex(mount, "rings", &a) || json_object_array_length(a) == 0)
+		return NULL;
+	rings = calloc(json_object_array_length(a), sizeof(*rings));
+	for (; rings != NULL && *n < json_object_array_length(a); ++*n)
+		disk_json_get_stat(json_object_array_get_idx(a, *n), &rings[*n]);
+	return rings;
 }
 
-static void print_latencies(struct json_object *rings)
-{
-	printf("  %-12s %9s %10s %10s %10s %10s %10s\n", "latency (us)", "requests", "mean", "50%",
-		"95%", "99%", "99.9%");
-	for (unsigned op = 0; op < BLK_NR_OPS; op++) {
-		struct latency l = latency_of(rings, (enum blk_op)op);
-
-		if (latency_nr(&l) > 0)
-			printf("  %-12s %9" PRIu64 " %10.0f %10.0f %10.0f %10.0f %10.0f\n",
-				disk_json_ops[op], latency_nr(&l), latency_mean(&l),
-				latency_percentile(&l, 50), latency_percentile(&l, 95),
-				latency_percentile(&l, 99), latency_percentile(&l, 99.9));
-	}
-}
-
-/* What a doorbell was for, in powers of two: "batches  1: 70%, 2-3: 20%, ...". */
-static void print_batches(struct json_object *rings)
-{
-	uint64_t nr[BLK_BATCH_BUCKETS] = {0}, all = 0;
-	struct json_object *v;
-
-	for (size_t i = 0; i < json_object_array_length(rings); i++) {
-		struct json_object *ring = json_object_array_get_idx(rings, i);
-
-		if (!json_object_object_get_ex(ring, "batches", &v))
-			continue;
-		for (size_t k = 0; k < json_object_array_length(v) && k < BLK_BATCH_BUCKETS; k++) {
-			nr[k] += json_object_get_uint64(json_object_array_get_idx(v, k));
-			all += json_object_get_uint64(json_object_array_get_idx(v, k));
-		}
-	}
-	if (all == 0)
-		return;
-	printf("  batches ");
-	for (unsigned k = 0; k < BLK_BATCH_BUCKETS; k++)
-		if (nr[k] > 0)
-			printf(" %u%s: %.1f%%", 1U << k,
-				k == BLK_BATCH_BUCKETS - 1 ? " and more"
-				: k == 0                   ? ""
-							   : " and up",
-				100 * (double)nr[k] / (double)all);
-	putchar('\n');
-}
-
-static void print_figures(struct json_object *rings)
-{
-	if (json_object_array_length(rings) == 0)
-		return;
-	print_rings(rings);
-	print_batches(rings);
-	print_latencies(rings);
-}
-
-static void print_mount(struct json_object *o)
+static void print_mount(struct json_object *o, bool histograms)
 {
 	struct json_object *part;
+	unsigned n;
+	struct blk_stat *rings = rings_of(o, &n);
 
 	printf("%s on %s (process %" PRIu64 ", %s%s)\n", json_text(o, "source"),
 		json_text(o, "mountpoint"), json_number(o, "pid"), json_text(o, "state"),
 		write_state(o));
 	if (json_object_object_get_ex(o, "fs", &part))
 		print_fs(part);
-	if (json_object_object_get_ex(o, "rings", &part))
-		print_figures(part);
+	figures_print(stdout, rings, n, 0, histograms);
+	free(rings);
 }
 
 int find_daemon(const char *target, pid_t *pid)
@@ -280,7 +207,7 @@ static int print_once(const struct verb_args *a)
 	if (n == 0)
 		fputs("vblkctl: no vblkfs is mounted\n", stderr);
 	for (size_t i = 0; i < n; i++)
-		print_mount(json_object_array_get_idx(all, i));
+		print_mount(json_object_array_get_idx(all, i), a->histogram);
 	json_object_put(all);
 	return EXIT_OK;
 }

@@ -1,8 +1,8 @@
-/* vblkctl_watch.c - stat --watch: what happened in each interval, a line for each mount, or with
+/* vblkctl_watch.c - stat --watch: what happened in each interval, the tables of each mount, or with
  * --json a line of JSON.
  *
- * A mount is known by its daemon's process number: one that comes later has its first line an
- * interval after it was first seen. */
+ * A mount is known by its daemon's process number: one that comes later is first shown an interval
+ * after it was first seen. */
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -10,67 +10,35 @@
 #include <string.h>
 #include <time.h>
 #include "disk_json.h"
+#include "figures.h"
 #include "vblkctl.h"
 
-#define LINES_A_HEADER 20U
-#define MIB            (1024.0 * 1024.0)
+#define MIB (1024.0 * 1024.0)
 
-struct sample { /* of one mount: counters, all rings together */
-	uint64_t reads, writes, flushes, others, read_bytes, write_bytes, errors;
-	uint64_t kicks, kicks_saved, interrupts, commits;
-	struct latency latency[BLK_NR_OPS];
+struct interval { /* of one mount */
+	double seconds;
+	uint64_t commits;
+	struct blk_stat *rings; /* what each of them did */
+	unsigned nr_rings;
 };
 
-static void add_ring(struct sample *s, struct json_object *ring)
+static uint64_t commits_of(struct json_object *mount)
 {
-	s->reads += json_number(ring, "reads");
-	s->writes += json_number(ring, "writes");
-	s->flushes += json_number(ring, "flushes");
-	s->others += json_number(ring, "others");
-	s->read_bytes += json_number(ring, "read_bytes");
-	s->write_bytes += json_number(ring, "write_bytes");
-	s->errors += json_number(ring, "errors");
-	s->kicks += json_number(ring, "kicks");
-	s->kicks_saved += json_number(ring, "kicks_saved");
-	s->interrupts += json_number(ring, "interrupts");
-	for (unsigned op = 0; op < BLK_NR_OPS; op++) {
-		struct latency l;
+	struct json_object *fs;
 
-		disk_json_get_latency(ring, (enum blk_op)op, &l);
-		latency_add(&s->latency[op], &l);
-	}
+	return json_object_object_get_ex(mount, "fs", &fs) ? json_number(fs, "commits") : 0;
 }
 
-static struct sample sample_of(struct json_object *mount)
+static struct interval between(struct json_object *before, struct json_object *now, double s)
 {
-	struct sample s = {0};
-	struct json_object *v;
+	struct interval d = {.seconds = s, .commits = commits_of(now) - commits_of(before)};
+	unsigned n;
+	struct blk_stat *old = rings_of(before, &n);
 
-	if (json_object_object_get_ex(mount, "rings", &v))
-		for (size_t i = 0; i < json_object_array_length(v); i++)
-			add_ring(&s, json_object_array_get_idx(v, i));
-	if (json_object_object_get_ex(mount, "fs", &v))
-		s.commits = json_number(v, "commits");
-	return s;
-}
-
-static struct sample difference(const struct sample *now, const struct sample *before)
-{
-	struct sample d = *now;
-
-	d.reads -= before->reads;
-	d.writes -= before->writes;
-	d.flushes -= before->flushes;
-	d.others -= before->others;
-	d.read_bytes -= before->read_bytes;
-	d.write_bytes -= before->write_bytes;
-	d.errors -= before->errors;
-	d.kicks -= before->kicks;
-	d.kicks_saved -= before->kicks_saved;
-	d.interrupts -= before->interrupts;
-	d.commits -= before->commits;
-	for (unsigned op = 0; op < BLK_NR_OPS; op++)
-		latency_subtract(&d.latency[op], &before->latency[op]);
+	d.rings = rings_of(now, &d.nr_rings);
+	for (unsigned i = 0; i < n && i < d.nr_rings; i++)
+		figures_subtract(&d.rings[i], &old[i]);
+	free(old);
 	return d;
 }
 
@@ -83,34 +51,11 @@ static struct json_object *find_mount(struct json_object *all, uint64_t pid)
 	return NULL;
 }
 
-static uint64_t nr_requests(const struct sample *d)
+static void print_tables(struct json_object *mount, const struct interval *d, bool histograms)
 {
-	return d->reads + d->writes + d->flushes + d->others;
-}
-
-static void print_header(void)
-{
-	printf("%-20s %8s %8s %8s %8s %7s %8s %8s %8s %8s %8s %6s %6s %7s\n", "", "read/s", "MiB/s",
-		"write/s", "MiB/s", "flush/s", "r50% us", "r99% us", "w50% us", "w99% us",
-		"f99% us", "batch", "saved", "irq/s");
-}
-
-static void print_line(const char *name, const struct sample *d, double s)
-{
-	uint64_t batches = d->kicks + d->kicks_saved;
-
-	printf("%-20s %8.0f %8.1f %8.0f %8.1f %7.0f %8.0f %8.0f %8.0f %8.0f %8.0f %6.1f %5.0f%% "
-	       "%7.0f\n",
-		name, (double)d->reads / s, (double)d->read_bytes / MIB / s, (double)d->writes / s,
-		(double)d->write_bytes / MIB / s, (double)d->flushes / s,
-		latency_percentile(&d->latency[BLK_READ], 50),
-		latency_percentile(&d->latency[BLK_READ], 99),
-		latency_percentile(&d->latency[BLK_WRITE], 50),
-		latency_percentile(&d->latency[BLK_WRITE], 99),
-		latency_percentile(&d->latency[BLK_FLUSH], 99),
-		batches == 0 ? 0 : (double)nr_requests(d) / (double)batches,
-		batches == 0 ? 0 : 100 * (double)d->kicks_saved / (double)batches,
-		(double)d->interrupts / s);
+	printf("%s, %.1f s: %" PRIu64 " commits\n", json_text(mount, "mountpoint"), d->seconds,
+		d->commits);
+	figures_print(stdout, d->rings, d->nr_rings, d->seconds, histograms);
 }
 
 static void add_double(struct json_object *o, const char *key, double v)
@@ -119,6 +64,15 @@ static void add_double(struct json_object *o, const char *key, double v)
 
 	snprintf(text, sizeof(text), "%.3f", v);
 	json_object_object_add(o, key, json_object_new_double_s(v, text));
+}
+
+static struct json_object *numbers_json(const uint64_t *v, unsigned n)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_object_array_add(a, json_object_new_uint64(v[i]));
+	return a;
 }
 
 static struct json_object *latency_json(const struct latency *l)
@@ -131,19 +85,12 @@ static struct json_object *latency_json(const struct latency *l)
 	add_double(o, "p95_us", latency_percentile(l, 95));
 	add_double(o, "p99_us", latency_percentile(l, 99));
 	add_double(o, "p99_9_us", latency_percentile(l, 99.9));
+	json_object_object_add(o, "buckets", numbers_json(l->buckets, BLK_LATENCY_BUCKETS));
 	return o;
 }
 
-static struct json_object *interval_json(
-	struct json_object *mount, const struct sample *d, double s)
+static void add_figures(struct json_object *o, const struct blk_stat *d, double s)
 {
-	struct json_object *o = json_object_new_object();
-
-	json_object_object_add(o, "pid", json_object_new_uint64(json_number(mount, "pid")));
-	json_object_object_add(o, "source", json_object_new_string(json_text(mount, "source")));
-	json_object_object_add(
-		o, "mountpoint", json_object_new_string(json_text(mount, "mountpoint")));
-	add_double(o, "seconds", s);
 	add_double(o, "reads_s", (double)d->reads / s);
 	add_double(o, "read_mib_s", (double)d->read_bytes / MIB / s);
 	add_double(o, "writes_s", (double)d->writes / s);
@@ -153,11 +100,40 @@ static struct json_object *interval_json(
 	add_double(o, "kicks_s", (double)d->kicks / s);
 	add_double(o, "kicks_saved_s", (double)d->kicks_saved / s);
 	add_double(o, "interrupts_s", (double)d->interrupts / s);
-	add_double(o, "commits_s", (double)d->commits / s);
+	add_double(o, "polls_hit_s", (double)d->polls_hit / s);
+	add_double(o, "polls_missed_s", (double)d->polls_missed / s);
+	add_double(o, "batch", figures_batch(d));
+	json_object_object_add(o, "batches", numbers_json(d->batches, BLK_BATCH_BUCKETS));
 	json_object_object_add(o, "errors", json_object_new_uint64(d->errors));
-	for (unsigned op = 0; op < BLK_NR_OPS; op++)
-		if (latency_nr(&d->latency[op]) > 0)
-			json_object_object_add(o, disk_json_ops[op], latency_json(&d->latency[op]));
+	for (unsigned op = 0; op < BLK_NR_OPS; op++) {
+		struct latency l = figures_latency(d, (enum blk_op)op);
+
+		if (latency_nr(&l) > 0)
+			json_object_object_add(o, disk_json_ops[op], latency_json(&l));
+	}
+}
+
+/* The figures of all rings together, then of each. */
+static struct json_object *interval_json(struct json_object *mount, const struct interval *d)
+{
+	struct json_object *o = json_object_new_object(), *rings = json_object_new_array();
+	struct blk_stat sum = {0};
+
+	json_object_object_add(o, "pid", json_object_new_uint64(json_number(mount, "pid")));
+	json_object_object_add(o, "source", json_object_new_string(json_text(mount, "source")));
+	json_object_object_add(
+		o, "mountpoint", json_object_new_string(json_text(mount, "mountpoint")));
+	add_double(o, "seconds", d->seconds);
+	add_double(o, "commits_s", (double)d->commits / d->seconds);
+	for (unsigned i = 0; i < d->nr_rings; i++) {
+		struct json_object *ring = json_object_new_object();
+
+		figures_add(&sum, &d->rings[i]);
+		add_figures(ring, &d->rings[i], d->seconds);
+		json_object_array_add(rings, ring);
+	}
+	add_figures(o, &sum, d->seconds);
+	json_object_object_add(o, "rings", rings);
 	return o;
 }
 
@@ -169,16 +145,16 @@ static void print_interval(
 	for (size_t i = 0; i < json_object_array_length(now); i++) {
 		struct json_object *mount = json_object_array_get_idx(now, i);
 		struct json_object *old = find_mount(before, json_number(mount, "pid"));
-		struct sample new = sample_of(mount), base, d;
+		struct interval d;
 
 		if (old == NULL)
 			continue;
-		base = sample_of(old);
-		d = difference(&new, &base);
+		d = between(old, mount, s);
 		if (a->json)
-			json_object_array_add(all, interval_json(mount, &d, s));
+			json_object_array_add(all, interval_json(mount, &d));
 		else
-			print_line(json_text(mount, "mountpoint"), &d, s);
+			print_tables(mount, &d, a->histogram);
+		free(d.rings);
 	}
 	if (a->json)
 		puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -208,8 +184,6 @@ int watch_figures(const struct verb_args *a)
 	double then = now_s(), at;
 
 	for (unsigned i = 0; before != NULL && (a->count == 0 || i < a->count); i++) {
-		if (!a->json && i % LINES_A_HEADER == 0)
-			print_header();
 		sleep_s(a->watch_s);
 		now = collect_figures(target);
 		at = now_s();

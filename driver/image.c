@@ -34,7 +34,7 @@ struct image {
 	int fd;
 	struct blk_info info;
 	pthread_mutex_t lock;
-	struct image_queue *queues; /* the newest first */
+	struct image_queue *queues; /* the oldest first */
 };
 
 struct image_queue {
@@ -59,7 +59,7 @@ static void image_info(struct blockdev *dev, struct blk_info *out)
 static int image_queue_open(struct blockdev *dev, struct blk_queue **out)
 {
 	struct image *image = (struct image *)dev;
-	struct image_queue *iq = calloc(1, sizeof(*iq));
+	struct image_queue *iq = calloc(1, sizeof(*iq)), **at;
 
 	if (iq == NULL)
 		return -ENOMEM;
@@ -69,8 +69,9 @@ static int image_queue_open(struct blockdev *dev, struct blk_queue **out)
 	if (iq->have_ring)
 		io_uring_ring_dontfork(&iq->ring);
 	pthread_mutex_lock(&image->lock);
-	iq->next = image->queues;
-	image->queues = iq;
+	for (at = &image->queues; *at != NULL; at = &(*at)->next)
+		; /* last, so that the others keep their numbers in the figures */
+	*at = iq;
 	pthread_mutex_unlock(&image->lock);
 	*out = &iq->q;
 	return 0;

@@ -355,6 +355,25 @@ END_TEST
 
 /* Images */
 
+START_TEST(an_image_queue_keeps_its_place_in_the_figures)
+{
+	uint8_t *mem;
+	struct blk_stat stat[2];
+	struct blk_queue *other;
+
+	make_image(NR_SECTORS * SECTOR_BYTES);
+	open_image(NULL);
+	mem = blk_dma_alloc(dev, 512);
+	ck_assert_int_eq(blk_do(q, BLK_READ, 0, 1, mem), 0);
+	ck_assert_int_eq(blk_queue_open(dev, &other), 0);
+	ck_assert_int_eq(blk_stats(dev, stat, 2), 2);
+	ck_assert_uint_eq(stat[0].reads, 1);
+	ck_assert_uint_eq(stat[1].reads, 0);
+	blk_queue_close(other);
+	blk_dma_free(dev, mem, 512);
+}
+END_TEST
+
 START_TEST(image_has_its_file_s_size)
 {
 	struct blk_info info;
@@ -675,6 +694,7 @@ static void add_image(Suite *suite)
 
 	tcase_add_checked_fixture(tc, NULL, teardown);
 	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, an_image_queue_keeps_its_place_in_the_figures);
 	tcase_add_test(tc, image_has_its_file_s_size);
 	tcase_add_test(tc, image_keeps_data_over_a_close);
 	tcase_add_test(tc, read_only_image_refuses_writes);

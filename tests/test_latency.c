@@ -26,20 +26,6 @@ START_TEST(none_have_no_latency)
 }
 END_TEST
 
-START_TEST(an_interval_is_a_difference)
-{
-	struct latency before = {.buckets = {[3] = 2}, .us = 10};
-	struct latency now = {.buckets = {[3] = 2, [7] = 4}, .us = 410};
-
-	latency_subtract(&now, &before);
-	ck_assert_uint_eq(latency_nr(&now), 4);
-	ck_assert_double_eq(latency_mean(&now), 100);
-	ck_assert_double_ge(latency_percentile(&now, 1), 64);
-	latency_add(&now, &before);
-	ck_assert_uint_eq(latency_nr(&now), 6);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("latency");
@@ -49,7 +35,6 @@ int main(void)
 
 	tcase_add_test(tc, percentile_lies_in_its_bucket);
 	tcase_add_test(tc, none_have_no_latency);
-	tcase_add_test(tc, an_interval_is_a_difference);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

@@ -493,7 +493,7 @@ test_stat_shows_latencies_and_what_an_interval_brought() {
     local line
     cp -a /usr/include/linux "$MNT/"
     sync "$MNT/linux/fs.h"
-    "$BUILD/vblkctl" stat "$MNT" | grep -E '^  write +[0-9]+ +[0-9]+' || fail "no latency of writes"
+    "$BUILD/vblkctl" stat "$MNT" | grep -E '^  total +write +[0-9]+ +[0-9]+' || fail "no latency of writes"
     "$BUILD/vblkctl" stat --json "$MNT" |
         jq -e '[.rings[] | (.latency.write.buckets | add // 0) == .writes] | all' >/dev/null ||
         fail "not every write is in a bucket"
@@ -504,12 +504,40 @@ test_stat_shows_latencies_and_what_an_interval_brought() {
     jq -e '.[0].write | .p50_us <= .p99_us and .p99_us <= .p99_9_us' watch.json >/dev/null || fail "percentiles: $(cat watch.json)"
     line=$(jq -r '.[0] | (.write_mib_s * .seconds | round), .errors, (.flush.p99_us > 0)' watch.json | paste -sd ' ')
     [[ $line =~ ^[67]\ 0\ true$ ]] || fail "6 MiB and a flush, seen as: $line"
-    "$BUILD/vblkctl" stat --watch=0.1 --count=2 "$MNT" | grep -c "$MNT" | grep -qx 2 || fail "not two lines"
+    jq -e '.[0] | .write as $all | ([.rings[].write.requests // 0] | add) == $all.requests and ($all.buckets | add) == $all.requests' \
+        watch.json >/dev/null || fail "the rings are not all: $(cat watch.json)"
+    "$BUILD/vblkctl" stat --watch=0.1 --count=2 "$MNT" >out
+    [ "$(grep -c "^$MNT, 0.[1-9] s: " out)" = 2 ] || fail "not two intervals: $(cat out)"
+    [ "$(grep -c '^  total' out)" -ge 4 ] || fail "no tables of them: $(cat out)"
     [ "$("$BUILD/vblkctl" stat --watch=x "$MNT" 2>&1 >/dev/null | head -n 1)" = \
         "vblkctl: not a number from 0 to 86400: x" ] || fail "a bad interval"
     ! "$BUILD/vblkctl" stat --watch --count=0.5 "$MNT" 2>err || fail "half an interval"
     ! "$BUILD/vblkctl" stat --count=1 "$MNT" 2>err || fail "no intervals to count"
     grep -qx "vblkctl: --count goes with --watch" err || fail "$(cat err)"
+}
+
+counts_of_rings() { # a line for each, and one for all
+    "$BUILD/vblkctl" stat --json "$MNT" | jq -r 'def counts: [.reads, .writes, .flushes, .others, .errors];
+        (.rings | map(counts)) | . + [transpose | map(add)] | .[] | map(tostring) | join(" ")'
+}
+
+test_stat_shows_the_figures_of_each_ring() {
+    remount_fs -o workers=3
+    cp -a /usr/include/linux "$MNT/"
+    "$BUILD/vblkctl" sync "$MNT"
+    "$BUILD/vblkctl" trim "$MNT"
+    until
+        counts_of_rings >counts
+        "$BUILD/vblkctl" stat --histogram "$MNT" >out
+        counts_of_rings | cmp -s - counts # else a commit came between
+    do :; done
+    awk '$1 == "ring" { here = $2 == "reads" } here && /^  (req|total)/ { print $2, $5, $8, $9, $10 }
+        /latency/ { exit }' out | diff - counts || fail "other requests: $(cat out)"
+    awk 'length > 100 { exit 1 }' out || fail "it is too wide: $(cat out)"
+    [ "$(awk '$1 == "total" && $2 == "discard" { print $3 }' out)" = "$(tail -n 1 counts | cut -d ' ' -f 4)" ] ||
+        fail "other discards: $(cat out)"
+    [ "$(grep -cE '^  (req.[0-9]|total) +latency .*write' out)" -ge 2 ] || fail "no histograms: $(cat out)"
+    ! "$BUILD/vblkctl" stat "$MNT" | grep -E 'and up|batches of' || fail "histograms that nobody asked for"
 }
 
 test_info_says_what_the_disk_is() {

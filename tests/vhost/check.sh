@@ -131,6 +131,8 @@ test_an_interval_is_the_difference_of_the_figures() {
     jq '.[0] | .seconds as $s | [.reads_s, .writes_s, .flushes_s, .others_s, .kicks_s, .kicks_saved_s, .interrupts_s][] * $s | round' \
         watch.json >seen
     paste before after | awk '{ print $2 - $1 }' | diff - seen || fail "$(cat before after watch.json)"
+    jq -e '.[0] | [.rings[].writes_s] as [$a, $b] | ($a + $b - .writes_s | fabs) < 0.01' watch.json >/dev/null ||
+        fail "the rings are not all: $(cat watch.json)"
     [ "$(head -n 5 seen | grep -c '^0$')" = 0 ] || fail "nothing happened: $(cat seen)"
 }
 
