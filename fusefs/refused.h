@@ -17,7 +17,7 @@
 #define REFUSED_S   10U
 
 struct refused {
-	atomic_bool any; /* else there is nothing to look for */
+	atomic_uint nr; /* of .file that are in use; written under lock. 0: nobody takes it */
 	pthread_mutex_t lock;
 	unsigned next; /* where the oldest is; under lock, and so is the rest */
 	struct {
