@@ -1,23 +1,9 @@
 #!/bin/bash
 # fio.sh BUILD - fio(1) with this library's engine: data verified, on an image file and on a vhost-user back-end.
-set -euo pipefail
-BUILD=$(realpath "${1:?usage: fio.sh BUILD}")
-HERE=$(cd "$(dirname "$0")" && pwd)
-T=$(mktemp -d "${TMPDIR:-/tmp}/vblkfs-fio.XXXXXX")
-export IMG=$T/disk.img SOCK=$T/back-end.sock
-# shellcheck source=tests/vhost/backend.sh
-. "$HERE/../vhost/backend.sh"
-trap 'kill_backend; rm -rf "$T"' EXIT
+BUILD=${1:?usage: fio.sh BUILD}
+# shellcheck source=tests/lib/lib.sh
+. "$(dirname "$0")/lib.sh"
 
-fail() {
-    echo "tests/lib/fio.sh: $*" >&2
-    exit 1
-}
-skip() {
-    [ -z "${VBLKFS_CI:-}" ] || fail "in CI nothing is skipped: $*"
-    echo "SKIPPED: $*" >&2
-    exit 0
-}
 command -v fio >/dev/null || skip "fio's engine needs fio (Debian: fio)"
 command -v qemu-storage-daemon >/dev/null || skip "a back-end needs qemu-storage-daemon (Debian: qemu-system-common)"
 [ "${FIO_SRC:-}" ] || FIO_SRC=$("$HERE/fio-source" 2>"$T/err") || skip "no source of fio: $(tail -n 1 "$T/err")"
