@@ -12,6 +12,7 @@
  * call. `lock` guards the list of queues; the figures are the queue's thread's. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <liburing.h>
 #include <linux/fs.h>
 #include <pthread.h>
@@ -225,11 +226,14 @@ static int carry_out(int fd, const struct blk_req *req)
 	return -EINVAL;
 }
 
-/* What the ring's result means: a short transfer (a signal, a limit) is finished here. */
+/* What the ring's result means: a short transfer (a signal, a limit) is finished here, and so is one
+ * of more pieces than the kernel takes at a time. */
 static int result_of(int fd, const struct blk_req *req, int res)
 {
+	if (res == -EAGAIN || res == -EINTR || (res == -EINVAL && req->nr_iov > IOV_MAX))
+		return carry_out(fd, req);
 	if (res < 0)
-		return res == -EAGAIN || res == -EINTR ? carry_out(fd, req) : res;
+		return res;
 	if (req->op != BLK_READ && req->op != BLK_WRITE)
 		return 0;
 	return res == length_bytes(req) ? 0 : transfer_rest(fd, req, (size_t)res);

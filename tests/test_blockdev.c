@@ -491,6 +491,37 @@ START_TEST(truncated_image_is_an_error_and_no_hang)
 }
 END_TEST
 
+/* More than readv(2) does; a virtio disk takes any number. */
+START_TEST(image_takes_memory_in_any_number_of_pieces)
+{
+	static struct iovec iov[NR_SECTORS];
+	enum blk_op op = BLK_WRITE;
+	uint8_t *mem, *want = malloc(NR_SECTORS * SECTOR_BYTES);
+	struct io io;
+
+	make_image(NR_SECTORS * SECTOR_BYTES);
+	open_image(NULL);
+	mem = blk_dma_alloc(dev, NR_SECTORS * SECTOR_BYTES);
+	fill(mem, NR_SECTORS * SECTOR_BYTES, 5);
+	memcpy(want, mem, NR_SECTORS * SECTOR_BYTES);
+	for (unsigned i = 0; i < NR_SECTORS; i++)
+		iov[i] = (struct iovec){mem + (size_t)i * SECTOR_BYTES, SECTOR_BYTES};
+	for (unsigned n = 0; n < 2; n++, op = BLK_READ) {
+		io_init(&io, op, 0, NR_SECTORS, NULL);
+		io.req.iov = iov;
+		io.req.nr_iov = NR_SECTORS;
+		ck_assert_int_eq(blk_submit(q, &io.req), 0);
+		while (io.calls == 0)
+			(void)blk_wait(q, -1);
+		ck_assert_int_eq(io.err, 0);
+		ck_assert_mem_eq(mem, want, NR_SECTORS * SECTOR_BYTES);
+		memset(mem, 0, NR_SECTORS * SECTOR_BYTES);
+	}
+	blk_dma_free(dev, mem, NR_SECTORS * SECTOR_BYTES);
+	free(want);
+}
+END_TEST
+
 /* Names */
 
 START_TEST(pci_addresses_are_known_by_their_form)
@@ -702,6 +733,7 @@ static void add_image(Suite *suite)
 	tcase_add_test(tc, image_can_not_be_written_through);
 	tcase_add_test(tc, what_is_no_disk_is_refused);
 	tcase_add_test(tc, truncated_image_is_an_error_and_no_hang);
+	tcase_add_test(tc, image_takes_memory_in_any_number_of_pieces);
 	tcase_add_loop_test(tc, pci_addresses_are_known_by_their_form, 0, 12);
 	suite_add_tcase(suite, tc);
 }
