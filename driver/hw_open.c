@@ -146,20 +146,39 @@ static int find_opener(const struct hw_reason *why, opener *out)
 	return 0;
 }
 
-int hw_open(const char *address, struct hw **out, char *err_text, size_t err_bytes)
+/* Who is not root can't take our lock, but may own the group of a function that is bound to vfio-pci;
+ * and a group is opened only once: by that the kernel keeps out anybody else, root too. */
+static int open_as_user(const struct hw_reason *why, struct hw **out)
 {
-	const struct hw_reason why = {.address = address, .text = err_text, .bytes = err_bytes};
 	opener open_it = NULL;
-	int lock_fd = -1, err = check_ids(&why);
+	int err = find_opener(why, &open_it);
 
-	if (err == 0)
-		err = hw_lock(&why, &lock_fd);
+	if (err == 0 && open_it != hw_vfio_open)
+		err = hw_fail(why, -EACCES, "bound to " HW_DRIVER_UIO ": root is needed");
+	return err == 0 ? open_it(why, -1, out) : err;
+}
+
+static int open_as_root(const struct hw_reason *why, struct hw **out)
+{
+	opener open_it = NULL;
+	int lock_fd, err = hw_lock(why, &lock_fd);
+
 	if (err < 0)
 		return err;
-	err = find_opener(&why, &open_it); /* with the lock, so that it is not unbound meanwhile */
+	err = find_opener(why, &open_it); /* with the lock, so that it is not unbound meanwhile */
 	if (err == 0)
-		err = open_it(&why, lock_fd, out);
+		err = open_it(why, lock_fd, out);
 	if (err < 0)
 		close(lock_fd);
 	return err;
+}
+
+int hw_open(const char *address, struct hw **out, char *err_text, size_t err_bytes)
+{
+	const struct hw_reason why = {.address = address, .text = err_text, .bytes = err_bytes};
+	int err = check_ids(&why);
+
+	if (err < 0)
+		return err;
+	return geteuid() == 0 ? open_as_root(&why, out) : open_as_user(&why, out);
 }

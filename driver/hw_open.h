@@ -22,7 +22,7 @@ int hw_fail_errno(const struct hw_reason *why, int err, const char *what);
 /* The exclusive lock of a function, until *LOCK_FD is closed: nobody opens it meanwhile. -EBUSY. */
 int hw_lock(const struct hw_reason *why, int *lock_fd);
 
-/* LOCK_FD is the hardware's, for its close(), on success only. */
+/* LOCK_FD, if it is not -1, is the hardware's, for its close(), on success only. */
 int hw_uio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
 int hw_vfio_open(const struct hw_reason *why, int lock_fd, struct hw **out);
 

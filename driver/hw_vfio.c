@@ -220,7 +220,8 @@ static void hook_close(struct hw *hw)
 	vfio_bars_close(&v->bars);
 	vfio_group_close(&v->group);
 	dma_destroy(v->dma);
-	close(v->lock_fd);
+	if (v->lock_fd >= 0)
+		close(v->lock_fd);
 	pthread_mutex_destroy(&v->command_lock);
 	free(v);
 }

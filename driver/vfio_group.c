@@ -105,7 +105,8 @@ static int open_group_file(const struct hw_reason *why, const char *name)
 	if (fd >= 0)
 		return fd;
 	if (errno == EACCES || errno == EPERM)
-		return hw_fail(why, -EACCES, "%s: %s; run as root", path, strerror(errno));
+		return hw_fail(why, -EACCES, "%s: %s; run as root, or give it to this user", path,
+			strerror(errno));
 	if (errno == EBUSY)
 		return hw_fail(why, -EBUSY, "its IOMMU group %s is open in another program", name);
 	if (errno == ENOENT)

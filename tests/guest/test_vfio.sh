@@ -163,6 +163,37 @@ test_who_may_not_have_a_bound_disk_is_told_why() {
 	vblkctl unbind $DISK
 }
 
+# The lock in /run/vblkfs is root's; what keeps two from one disk here is the kernel's.
+test_a_user_may_have_the_disk_whose_group_is_the_users() {
+	local group dir=/run/user-mount
+	vblkctl bind --driver vfio-pci $DISK
+	group=/dev/vfio/$(basename "$(readlink $PCI/$DISK/iommu_group)")
+	refuses any "$group: Permission denied; run as root, or give it to this user" as_nobody mkfs.vblkfs -f $DISK
+	chown nobody "$group"
+	chmod 666 /dev/fuse # as udev does
+	export XDG_RUNTIME_DIR=$dir/run
+	install -d -o nobody -m 700 $dir $dir/run $dir/mnt
+	ulimit -l unlimited
+	as_nobody mkfs.vblkfs -q -f $DISK
+	as_nobody vblkfs $DISK $dir/mnt
+	as_nobody vblkctl info --json $dir/mnt | jq -e '.driver == "vfio-pci"'
+	refuses any 'open in another program' mkfs.vblkfs -f $DISK
+	refuses any 'open in another program' as_nobody mkfs.vblkfs -f $DISK
+	refuses 1 'is open in process' vblkctl unbind $DISK
+	as_nobody umount $dir/mnt
+	mount -t fuse.vblkfs $DISK $MNT
+	refuses any 'open in another program' as_nobody vblkfs $DISK $dir/mnt
+	umount $MNT
+	vblkctl unbind $DISK
+}
+
+test_a_disk_bound_to_uio_is_roots() {
+	vblkctl bind $PLAIN
+	refuses any 'bound to uio_pci_generic: root is needed' as_nobody mkfs.vblkfs -f $PLAIN
+	vblkctl unbind $PLAIN
+	sysctl -q vm.nr_hugepages=0
+}
+
 # The kernel waits for who has the device: it must be let go, mounted or not.
 test_a_disk_that_is_taken_away_is_let_go_at_once() {
 	begin $DISK
