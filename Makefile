@@ -48,7 +48,9 @@ CRASH_SRC := $(sort $(wildcard tests/crash/*.c)) # the crash explorer
 TOOL_SRC := $(sort $(wildcard tests/tools/*.c)) # programs that the test scripts and the benchmark run
 TOOL_SHARED := $(sort $(wildcard tests/synced/*.c))
 
-UNITS := $(UNIT_SRC:tests/%.c=$(O)/san/%)
+# Those that take longest begin first, so that the others fill the CPUs till the end.
+LONG_UNITS := $(patsubst %,tests/test_%.c,check qtest virtqueue check_repair faults virtio_blk journal vhost_user promises)
+UNITS := $(patsubst tests/%.c,$(O)/san/%,$(LONG_UNITS) $(filter-out $(LONG_UNITS),$(UNIT_SRC)))
 TOOLS := $(TOOL_SRC:tests/tools/%.c=$(O)/tools/%)
 
 .DEFAULT_GOAL := all

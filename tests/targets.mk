@@ -13,8 +13,8 @@ check:
 	$(MAKE) $(AT_ONCE) O=build/clang CC=clang all tools
 	$(MAKE) unit
 	$(MAKE) tsan
-	$(MAKE) crash-short
-	$(MAKE) fuzz-short
+	$(MAKE) $(AT_ONCE) crash-short
+	$(MAKE) $(AT_ONCE) fuzz-short
 	$(MAKE) check-fsck
 	$(MAKE) check-lib
 	$(MAKE) check-fuse
@@ -46,8 +46,8 @@ check-boot: all
 # $(O)/tsan/vblkfs -f serves a mount as ever, and says on standard error what races.
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread \
 	$(if $(findstring clang,$(CC)),,-Wno-tsan) # fences, of which TSan knows nothing
-TSAN_TESTS := test_threads test_vhost_user test_cache test_alloc test_owner_lock test_libvblk test_hostile test_control \
-	test_virtio_blk test_virtio_pci test_stress
+TSAN_TESTS := test_virtio_blk test_hostile test_vhost_user test_alloc test_threads test_cache test_owner_lock \
+	test_libvblk test_control test_virtio_pci test_stress # the longest first
 tsan:
 	$(MAKE) $(AT_ONCE) O=$(O)/tsan SAN='$(TSAN) -DHW_MODEL' $(TSAN_TESTS:%=$(O)/tsan/san/%)
 	TSAN_OPTIONS="detect_deadlocks=0 die_after_fork=0 $(TSAN_OPTIONS)" setarch -R \
@@ -95,8 +95,11 @@ $(O)/fuzz/ring $(O)/fuzz/device $(O)/fuzz/vhost: $(O)/fuzz/%: $(O)/fuzz/obj/test
 	$(Q)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer $(LDFLAGS) -pthread -o $@ $^ $(DEP_LIBS)
 fuzz-device: $(FUZZERS:%=$(O)/fuzz/%)
 	VBLKFS_CORPUS=$(O)/fuzz/corpus tests/fuzz/run.sh $(O) $(RUNS) $(JOBS) $(SEED) $(FUZZERS)
-fuzz-short: $(FUZZERS:%=$(O)/fuzz/%)
-	tests/fuzz/run.sh $(O) 11000 1 1 $(FUZZERS)
+# One process each: so it is the same run every time.
+FUZZ_SHORT := $(FUZZERS:%=fuzz-short-%)
+fuzz-short: $(FUZZ_SHORT)
+$(FUZZ_SHORT): fuzz-short-%: $(O)/fuzz/%
+	tests/fuzz/run.sh $(O) 11000 1 1 $*
 .PRECIOUS: $(O)/fuzz/obj/%.o
 
 demo:
@@ -180,5 +183,5 @@ install: all
 uninstall:
 	rm -f $(INSTALLED)
 
-.PHONY: check crash crash-short fuzz-device fuzz-short check-fsck check-lib check-fuse check-guest check-boot tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
+.PHONY: check crash crash-short fuzz-device fuzz-short $(FUZZ_SHORT) check-fsck check-lib check-fuse check-guest check-boot tsan tsan-programs demo bench lint lint-format lint-headers lint-rooms lint-shell \
 	lint-man lint-cppcheck lint-tidy install uninstall

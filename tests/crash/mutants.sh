@@ -17,7 +17,8 @@ mkdir -p "$work/tests"
 cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/fusefs "$work"
 cp -r "$here"/tests/crash "$here"/tests/*.mk "$work/tests"
 cd "$work" || exit 1
-build() { make -s O=out CFLAGS='-O2 -w' WARN=-w out/crash; }
+unset MAKEFLAGS # of a make that runs this
+build() { make -s -j"$jobs" O=out CFLAGS='-O2 -w' WARN=-w out/crash; }
 build >/dev/null || exit 1
 
 # run ONLY: 0 when it is all green

@@ -67,10 +67,12 @@ problems_without_a_case() {
 
 # What the cases leave out: any field, any block; one, and several at once.
 fuzz() {
-	local seed=${VBLKFS_SEED:-1}
-	fieldfuzz --seed "$seed" --runs 300 make.img &&
-		fieldfuzz --seed "$seed" --runs 150 --fields 5 make.img &&
-		fieldfuzz --seed "$seed" --runs 100 --fields 2 cut.img
+	local seed=${VBLKFS_SEED:-1} failed=0
+	fieldfuzz --seed "$seed" --runs 300 make.img &
+	fieldfuzz --seed "$seed" --runs 150 --fields 5 make.img || failed=1
+	fieldfuzz --seed "$seed" --runs 100 --fields 2 cut.img || failed=1
+	wait $! || failed=1
+	return $failed
 }
 
 work=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
