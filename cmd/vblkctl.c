@@ -46,7 +46,9 @@ static const struct verb {
 	{"dump", verb_dump, 1, 4, 0, "dump [--json] SOURCE [VIEW [ARGUMENT ...]]",
 		"what is on an unmounted disk, damaged or not"},
 	{"bench", verb_bench, 0, OWN_OPTIONS, 0,
-		"bench [--rw=randread | read | randwrite | write | flush]\n"
+		"bench [--rw=randread | read | randwrite | write | randrw | rw | flush |\n"
+		"                     randdiscard | discard | randwrite-zeroes | write-zeroes]\n"
+		"                     [--rwmixread=PERCENT]\n"
 		"                     [--bs=BYTES] [--iodepth=N] [--queues=N]\n"
 		"                     [--runtime=SECONDS] [--ios=N] [--span=BYTES] [--verify]\n"
 		"                     [--destroy-data] [--force] [--poll] [--spin=MICROSECONDS]\n"

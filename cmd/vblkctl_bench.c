@@ -20,15 +20,28 @@
 #define DEPTH_MAX         65536U
 #define QUEUES_MAX        256U
 #define RUNTIME_MAX_S     (366.0 * 24 * 3600)
+#define DEFAULT_READ_PART 50
 #define BAR_WIDTH         40
 
-static const char *const pattern_names[] = {"read", "write", "randread", "randwrite", "flush"};
+static const char *const pattern_names[BENCH_NR_PATTERNS] = {
+	[BENCH_READ] = "read",
+	[BENCH_WRITE] = "write",
+	[BENCH_RW] = "rw",
+	[BENCH_RANDREAD] = "randread",
+	[BENCH_RANDWRITE] = "randwrite",
+	[BENCH_RANDRW] = "randrw",
+	[BENCH_FLUSH] = "flush",
+	[BENCH_DISCARD] = "discard",
+	[BENCH_RANDDISCARD] = "randdiscard",
+	[BENCH_WRITE_ZEROES] = "write-zeroes",
+	[BENCH_RANDWRITE_ZEROES] = "randwrite-zeroes",
+};
 
 struct bench_args {
 	const char *source;
 	struct bench_job job;
 	struct vblk_opts opts;
-	bool json, force, destroy_data;
+	bool json, force, destroy_data, has_read_percent;
 };
 
 static atomic_bool stop;
@@ -43,6 +56,7 @@ static void on_signal(int sig)
 
 static const struct option options[] = {
 	{"rw", required_argument, NULL, 'w'},
+	{"rwmixread", required_argument, NULL, 'm'},
 	{"bs", required_argument, NULL, 'b'},
 	{"iodepth", required_argument, NULL, 'd'},
 	{"queues", required_argument, NULL, 'q'},
@@ -98,6 +112,11 @@ static bool take_value(struct bench_args *a, int c, const char *text)
 		return parse_bytes(text, &a->job.span);
 	case 'n':
 		return parse_bytes(text, &a->job.nr_ios);
+	case 'm':
+		a->has_read_percent = true;
+		ok = parse_count(text, 0, 100, &n);
+		a->job.read_percent = (unsigned)n;
+		return ok;
 	case 'd':
 		ok = parse_count(text, 1, DEPTH_MAX, &n);
 		a->job.depth = (unsigned)n;
@@ -154,12 +173,23 @@ static int take_option(struct bench_args *a, int c, const char *name)
 	}
 }
 
+/* As take_option(). */
+static int check_options(const struct bench_args *a)
+{
+	if (a->has_read_percent && !bench_mixes(a->job.pattern))
+		return bad_usage("--rwmixread goes with --rw=rw and --rw=randrw", NULL) + 1;
+	if (a->job.verify && !bench_has_data(a->job.pattern))
+		return bad_usage("--verify goes with what reads or writes data", NULL) + 1;
+	return 0;
+}
+
 static int parse(struct bench_args *a, int argc, char **argv)
 {
 	int c, res, which = 0;
 
 	*a = (struct bench_args){
 		.job = {.pattern = BENCH_RANDREAD,
+			.read_percent = DEFAULT_READ_PART,
 			.bytes = DEFAULT_BYTES,
 			.depth = 1,
 			.queues = 1,
@@ -179,7 +209,7 @@ static int parse(struct bench_args *a, int argc, char **argv)
 	if (a->job.runtime_s == 0 && a->job.nr_ios == 0)
 		a->job.runtime_s = DEFAULT_RUNTIME_S;
 	a->opts.read_only = !bench_writes(a->job.pattern) && a->job.pattern != BENCH_FLUSH;
-	return 0;
+	return check_options(a);
 }
 
 /* --- may it be written? --- */
@@ -272,6 +302,17 @@ static struct json_object *latency_json(const struct histogram *h)
 	return o;
 }
 
+/* Of a mixed pattern. */
+static struct json_object *part_json(const struct histogram *h)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "ios", h->nr);
+	json_object_object_add(o, "latency_us", latency_json(h));
+	json_object_object_add(o, "histogram", histogram_json(h));
+	return o;
+}
+
 static struct json_object *result_json(const struct bench_args *a, const struct bench_result *r)
 {
 	struct json_object *o = json_object_new_object();
@@ -282,7 +323,7 @@ static struct json_object *result_json(const struct bench_args *a, const struct 
 	add_number(o, "bs", a->job.bytes);
 	add_number(o, "iodepth", a->job.depth);
 	add_number(o, "queues", a->job.queues);
-	add_number(o, "rings", r->info.nr_rings);
+	add_number(o, "rings", r->nr_rings);
 	add_double(o, "seconds", r->seconds);
 	add_number(o, "ios", r->latency.nr);
 	add_number(o, "errors", r->nr_errors);
@@ -291,6 +332,11 @@ static struct json_object *result_json(const struct bench_args *a, const struct 
 	add_double(o, "mib_s", mib_s(a, r));
 	json_object_object_add(o, "latency_us", latency_json(&r->latency));
 	json_object_object_add(o, "histogram", histogram_json(&r->latency));
+	if (bench_mixes(a->job.pattern)) {
+		add_number(o, "rwmixread", a->job.read_percent);
+		json_object_object_add(o, "read", part_json(&r->reads));
+		json_object_object_add(o, "write", part_json(&r->others));
+	}
 	add_number(o, "kicks", r->kicks);
 	add_number(o, "kicks_saved", r->kicks_saved);
 	add_number(o, "interrupts", r->interrupts);
@@ -324,22 +370,34 @@ static void print_histogram(const struct histogram *h)
 	}
 }
 
+static void print_latency(const char *what, const struct histogram *h)
+{
+	char t[32];
+
+	printf("  %s: mean %s", what, human_ns(histogram_mean_us(h) * 1e3, t, sizeof(t)));
+	for (size_t i = 0; i < NR_PERCENTILES; i++)
+		printf(", %s%% %s", percentiles[i].name,
+			human_ns(histogram_percentile_us(h, percentiles[i].percent) * 1e3, t,
+				sizeof(t)));
+	printf(", max %s\n", human_ns((double)h->max_ns, t, sizeof(t)));
+}
+
 static void print_result(const struct bench_args *a, const struct bench_result *r)
 {
-	char size[32], t[32];
+	char size[32];
 
 	printf("%s (%s): %s of %s, depth %u, %u queue%s on %u ring%s\n", r->info.name,
 		r->info.transport, pattern_names[a->job.pattern],
 		human_bytes(a->job.bytes, size, sizeof(size)), a->job.depth, a->job.queues,
-		a->job.queues == 1 ? "" : "s", r->info.nr_rings, r->info.nr_rings == 1 ? "" : "s");
+		a->job.queues == 1 ? "" : "s", r->nr_rings, r->nr_rings == 1 ? "" : "s");
 	printf("  %.0f IOPS, %.1f MiB/s: %" PRIu64 " in %.2f s\n", iops(r), mib_s(a, r),
 		r->latency.nr, r->seconds);
-	printf("  latency: mean %s", human_ns(histogram_mean_us(&r->latency) * 1e3, t, sizeof(t)));
-	for (size_t i = 0; i < NR_PERCENTILES; i++)
-		printf(", %s%% %s", percentiles[i].name,
-			human_ns(histogram_percentile_us(&r->latency, percentiles[i].percent) * 1e3,
-				t, sizeof(t)));
-	printf(", max %s\n", human_ns((double)r->latency.max_ns, t, sizeof(t)));
+	print_latency("latency", &r->latency);
+	if (bench_mixes(a->job.pattern)) {
+		printf("  %" PRIu64 " reads, %" PRIu64 " writes\n", r->reads.nr, r->others.nr);
+		print_latency("of reads", &r->reads);
+		print_latency("of writes", &r->others);
+	}
 	print_histogram(&r->latency);
 	printf("  %" PRIu64 " doorbells, %" PRIu64 " saved, %" PRIu64 " interrupts\n", r->kicks,
 		r->kicks_saved, r->interrupts);

@@ -10,6 +10,7 @@
 #include "vblkctl_bench.h"
 
 struct figures {
+	unsigned nr_rings;
 	uint64_t kicks, kicks_saved, interrupts;
 };
 
@@ -33,7 +34,7 @@ struct worker {
 	uint64_t random;                         /* state */
 	uint64_t nr_errors, nr_wrong;
 	int first_error;
-	struct histogram latency;
+	struct histogram reads, others; /* how long they took */
 };
 
 struct slot { /* one request under way */
@@ -58,9 +59,37 @@ static uint64_t next_random(struct worker *w) /* xorshift64 */
 	return w->random;
 }
 
+static const struct {
+	enum vblk_op op; /* of those that are no reads */
+	bool random;
+	bool mixed; /* with reads */
+} kinds[BENCH_NR_PATTERNS] = {
+	[BENCH_READ] = {VBLK_READ, false, false},
+	[BENCH_WRITE] = {VBLK_WRITE, false, false},
+	[BENCH_RW] = {VBLK_WRITE, false, true},
+	[BENCH_RANDREAD] = {VBLK_READ, true, false},
+	[BENCH_RANDWRITE] = {VBLK_WRITE, true, false},
+	[BENCH_RANDRW] = {VBLK_WRITE, true, true},
+	[BENCH_FLUSH] = {VBLK_FLUSH, false, false},
+	[BENCH_DISCARD] = {VBLK_DISCARD, false, false},
+	[BENCH_RANDDISCARD] = {VBLK_DISCARD, true, false},
+	[BENCH_WRITE_ZEROES] = {VBLK_WRITE_ZEROES, false, false},
+	[BENCH_RANDWRITE_ZEROES] = {VBLK_WRITE_ZEROES, true, false},
+};
+
 bool bench_writes(enum bench_pattern pattern)
 {
-	return pattern == BENCH_WRITE || pattern == BENCH_RANDWRITE;
+	return kinds[pattern].op != VBLK_READ && kinds[pattern].op != VBLK_FLUSH;
+}
+
+bool bench_mixes(enum bench_pattern pattern)
+{
+	return kinds[pattern].mixed;
+}
+
+bool bench_has_data(enum bench_pattern pattern)
+{
+	return kinds[pattern].op == VBLK_READ || kinds[pattern].op == VBLK_WRITE;
 }
 
 /* Every 8 bytes say where on the disk they are. */
@@ -88,9 +117,18 @@ static uint64_t choose_place(struct worker *w)
 	const struct run *run = w->run;
 	uint64_t stretch = run->nr_places / run->job->queues;
 
-	if (run->job->pattern == BENCH_RANDREAD || run->job->pattern == BENCH_RANDWRITE)
+	if (kinds[run->job->pattern].random)
 		return next_random(w) % run->nr_places;
 	return w->number * stretch + w->next++ % stretch;
+}
+
+static enum vblk_op choose_op(struct worker *w)
+{
+	const struct bench_job *job = w->run->job;
+
+	if (bench_mixes(job->pattern) && next_random(w) % 100 < job->read_percent)
+		return VBLK_READ;
+	return kinds[job->pattern].op;
 }
 
 static bool want_more(const struct worker *w)
@@ -108,18 +146,16 @@ static void count_error(struct worker *w, int err)
 
 static void start(struct slot *s)
 {
-	static const enum vblk_op ops[] = {
-		VBLK_READ, VBLK_WRITE, VBLK_READ, VBLK_WRITE, VBLK_FLUSH};
 	struct worker *w = s->w;
 	const struct bench_job *job = w->run->job;
 	int err;
 
-	s->req.op = ops[job->pattern];
+	s->req.op = choose_op(w);
 	if (job->pattern != BENCH_FLUSH) {
 		s->req.offset = choose_place(w) * job->bytes;
 		s->req.bytes = job->bytes;
 	}
-	if (job->verify && bench_writes(job->pattern))
+	if (job->verify && s->req.op == VBLK_WRITE)
 		stamp(&s->req);
 	s->start_ns = now_ns();
 	w->nr_started++;
@@ -135,7 +171,7 @@ static void done(struct vblk_req *req, int err)
 	struct slot *s = req->arg;
 	struct worker *w = s->w;
 
-	histogram_add(&w->latency, now_ns() - s->start_ns);
+	histogram_add(req->op == VBLK_READ ? &w->reads : &w->others, now_ns() - s->start_ns);
 	w->nr_done++;
 	if (err == 0 && w->run->job->verify && req->op == VBLK_READ && !is_stamped(req)) {
 		w->nr_wrong++;
@@ -185,7 +221,7 @@ static int make_slots(struct worker *w)
 		s->w = w;
 		s->req.done = done;
 		s->req.arg = s;
-		if (job->pattern != BENCH_FLUSH &&
+		if (bench_has_data(job->pattern) &&
 			(s->req.buf = vblk_mem_alloc(w->run->disk, job->bytes)) == NULL)
 			return -ENOMEM;
 	}
@@ -226,7 +262,7 @@ static struct figures sum_figures(struct vblk_disk *disk)
 	struct vblk_stat stat = {.size = sizeof(stat)};
 	struct figures sum = {0};
 
-	for (unsigned ring = 0; vblk_disk_stat(disk, ring, &stat) == 0; ring++) {
+	for (; vblk_disk_stat(disk, sum.nr_rings, &stat) == 0; sum.nr_rings++) {
 		sum.kicks += stat.kicks;
 		sum.kicks_saved += stat.kicks_saved;
 		sum.interrupts += stat.interrupts;
@@ -242,12 +278,16 @@ static void sum_up(struct run *run, struct bench_result *r)
 	for (unsigned i = 0; i < run->job->queues; i++) {
 		const struct worker *w = &run->workers[i];
 
-		histogram_merge(&r->latency, &w->latency);
+		histogram_merge(&r->reads, &w->reads);
+		histogram_merge(&r->others, &w->others);
 		r->nr_errors += w->nr_errors;
 		r->nr_wrong += w->nr_wrong;
 		if (r->first_error == 0)
 			r->first_error = w->first_error;
 	}
+	histogram_merge(&r->latency, &r->reads);
+	histogram_merge(&r->latency, &r->others);
+	r->nr_rings = now.nr_rings;
 	r->kicks = now.kicks - run->before.kicks;
 	r->kicks_saved = now.kicks_saved - run->before.kicks_saved;
 	r->interrupts = now.interrupts - run->before.interrupts;
@@ -302,7 +342,21 @@ static int run_workers(struct run *run, struct bench_result *r, char *err, size_
 	return code;
 }
 
-/* Do the job's requests fit the disk? */
+/* Can the disk do what the job asks? */
+static int check_op(
+	const struct bench_job *job, const struct vblk_info *info, char *err, size_t err_bytes)
+{
+	enum vblk_op op = kinds[job->pattern].op;
+
+	if ((op == VBLK_DISCARD && !info->can_discard) ||
+		(op == VBLK_WRITE_ZEROES && !info->can_write_zeroes))
+		return fail(err, err_bytes, -EOPNOTSUPP,
+			"%s: this disk cannot %s; 'vblkctl info' shows what it can", info->name,
+			op == VBLK_DISCARD ? "discard" : "write zeroes");
+	return 0;
+}
+
+/* Do its requests fit? */
 static int measure(struct run *run, const struct vblk_info *info, char *err, size_t err_bytes)
 {
 	const struct bench_job *job = run->job;
@@ -330,6 +384,8 @@ int bench_run(struct vblk_disk *disk, const struct bench_job *job, struct bench_
 
 	*result = (struct bench_result){.info.size = sizeof(result->info)};
 	code = vblk_disk_info(disk, &result->info);
+	if (code == 0)
+		code = check_op(job, &result->info, err, err_bytes);
 	if (code == 0)
 		code = measure(&run, &result->info, err, err_bytes);
 	if (code == 0)

@@ -60,6 +60,9 @@ test_the_bare_device_is_benched_with_its_data_verified() {
 	figures=$(vblkctl bench --json --rw=randread --span=4M --ios=1000 --queues=2 --iodepth=8 --verify $DISK |
 		jq -c '[.transport, .rings, .ios, .errors, .interrupts + .kicks > 0]')
 	[[ $figures = '["virtio-pci'*'",2,1000,0,true]' ]] || fail "$figures"
+	vblkctl bench --rw=randrw --rwmixread=70 --span=4M --ios=1000 --iodepth=8 --destroy-data --force --verify $DISK
+	vblkctl bench --rw=randwrite-zeroes --span=4M --ios=100 --iodepth=8 --destroy-data --force $DISK
+	vblkctl bench --rw=randdiscard --span=4M --ios=100 --iodepth=8 --destroy-data --force $DISK
 	fresh_mount
 	! vblkctl bench --ios=1 $DISK 2>/run/err || fail "a mounted disk is benched"
 	grep -q 'in use' /run/err || fail "$(cat /run/err)"

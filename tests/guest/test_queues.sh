@@ -56,6 +56,15 @@ test_packed_rings_are_what_the_device_gets() {
 	umount $MNT
 }
 
+test_what_a_disk_cannot_do_is_not_benched() {
+	local rw
+	vblkctl bind "$(at 10)"
+	for rw in discard randdiscard write-zeroes randwrite-zeroes; do
+		refuses 1 'this disk cannot (discard|write zeroes)' \
+			vblkctl bench --rw=$rw --ios=1 --destroy-data --force "$(at 10)"
+	done
+}
+
 # One queue after the other, while all are written to; in the end all is as it was written.
 resize_under_load() { # ADDRESS, NUMBER OF QUEUES
 	local n sizes=(4 64 16 256 8 128 32)

@@ -93,13 +93,46 @@ bench --ios=1000 --iodepth=7 --queues=3 "$IMG"
 jq -e '.ios == 1000 and .rw == "randread" and .bs == 4096 and ([.histogram[].ios] | add) == 1000 and
     (.latency_us | .p50 <= .p90 and .p90 <= .p99 and .p99 <= .p99_9 and .p99_9 <= .max) and
     .mib_s > 0 and .kicks > 0' "$T/json" >"$T/out" || fail "figures make no sense: $(cat "$T/json")"
+[ "$(jq .rings "$T/json")" = 3 ] || fail "an image has a ring for each queue: $(cat "$T/json")"
 bench --rw=write --ios=250 --destroy-data --verify "$IMG"
 bench --rw=randread --ios=1000 --verify "$IMG"
 printf x | dd of="$IMG" bs=1 seek=40000 conv=notrunc status=none
 ! "$BUILD/vblkctl" bench --json --rw=read --ios=250 --verify "$IMG" >"$T/json" 2>"$T/err" || fail "other data is not noticed"
 [ "$(jq '.wrong, .errors' "$T/json" | xargs)" = '1 1' ] || fail "other data: $(cat "$T/json")"
 grep -q 'read other data than was written' "$T/err" || fail "other data: $(cat "$T/err")"
-for wrong in --rw=no --bs=0 --bs=1000 --iodepth=0 --queues=x --runtime=-1 --spin=-1 --ring-size=3 --no-such; do
+
+# Some of both, and how long each took. What is read was written so, before or now.
+bench --rw=write --ios=250 --destroy-data --verify "$IMG"
+for rw in rw randrw; do
+    bench --rw=$rw --rwmixread=80 --ios=2000 --queues=2 --iodepth=4 --destroy-data --verify "$IMG"
+    jq -e --arg rw $rw '.rw == $rw and .rwmixread == 80 and .ios == 2000 and .read.ios + .write.ios == 2000 and .read.ios > 1500 and
+        .write.ios > 300 and ([.read, .write | .histogram[].ios] | add) == 2000 and .write.latency_us.max <= .latency_us.max' \
+        "$T/json" >"$T/out" || fail "$rw: $(cat "$T/json")"
+done
+for share in 0 100; do
+    bench --rw=randrw --rwmixread=$share --ios=50 --destroy-data "$IMG"
+    [ "$(jq '.read.ios' "$T/json")" = $((share / 2)) ] || fail "of $share %: $(cat "$T/json")"
+done
+"$BUILD/vblkctl" bench --rw=randrw --ios=50 --destroy-data "$IMG" >"$T/out"
+grep -qE '^  of reads: mean .*, max ' "$T/out" || fail "no latency of reads: $(cat "$T/out")"
+
+# What empties blocks.
+for rw in discard randdiscard write-zeroes randwrite-zeroes; do
+    before=$(sha256sum <"$IMG")
+    refused 1 --destroy-data "$BUILD/vblkctl" bench --rw=$rw --ios=1 "$IMG"
+    [ "$(sha256sum <"$IMG")" = "$before" ] || fail "$rw: it was changed all the same"
+done
+for rw in discard write-zeroes; do
+    bench --rw=write --ios=250 --destroy-data --verify "$IMG"
+    bench --rw=$rw --ios=125 --bs=4K --span=500K --destroy-data "$IMG"
+    [ "$(jq '.ios' "$T/json")" = 125 ] || fail "$rw: $(cat "$T/json")"
+    cmp -n $((500 << 10)) /dev/zero "$IMG" || fail "$rw leaves data"
+    ! cmp -sn 512 -i $((500 << 10)):0 "$IMG" /dev/zero || fail "$rw goes past its span"
+done
+refused 2 '--rwmixread goes with' "$BUILD/vblkctl" bench --rwmixread=50 "$IMG"
+refused 2 '--verify goes with' "$BUILD/vblkctl" bench --rw=discard --verify --destroy-data "$IMG"
+
+for wrong in --rw=no --rwmixread=101 --bs=0 --bs=1000 --iodepth=0 --queues=x --runtime=-1 --spin=-1 --ring-size=3 --no-such; do
     refused 2 '' "$BUILD/vblkctl" bench $wrong "$IMG"
 done
 refused 2 '--rw does not take: no' "$BUILD/vblkctl" bench --rw=no "$IMG"
@@ -133,6 +166,10 @@ if command -v qemu-storage-daemon >/dev/null; then
     bench --rw=write --ios=250 --destroy-data --verify "vhost-user:$SOCK"
     bench --rw=read --ios=500 --queues=2 --bs=1K --verify "vhost-user:$SOCK"
     bench --rw=flush --ios=10 "vhost-user:$SOCK"
+    bench --rw=randdiscard --ios=10 --destroy-data "vhost-user:$SOCK"
+    bench --rw=randwrite-zeroes --ios=10 --destroy-data "vhost-user:$SOCK"
+    bench --rw=write --ios=250 --destroy-data --verify "vhost-user:$SOCK"
+    bench --rw=randrw --ios=500 --queues=2 --destroy-data --verify "vhost-user:$SOCK"
     # Neither opening it nor looking at what it carries is part of the job.
     bench --rw=write --ios=1 --destroy-data --verify "vhost-user:$SOCK"
     [ "$(jq '.kicks + .kicks_saved, .resets, .queue_resets' "$T/json" | xargs)" = '1 0 0' ] || fail "figures: $(cat "$T/json")"
