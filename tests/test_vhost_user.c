@@ -503,6 +503,8 @@ END_TEST
 
 START_TEST(notes_last_for_one_backend_after_the_other) /* VU15 */
 {
+	unsigned enabled;
+
 	opts.write_through = true;
 	open_disk();
 	for (unsigned i = 0; i < 5; i++) {
@@ -510,7 +512,9 @@ START_TEST(notes_last_for_one_backend_after_the_other) /* VU15 */
 		submit(7, BLK_WRITE);
 		wait_held(7);
 		vmock_kill(mock);
-		vmock_return(mock); /* one that dies before it gets anywhere */
+		enabled = vmock_count(mock, VUP_SET_VRING_ENABLE);
+		vmock_return(mock); /* one that takes over, and dies before it gets anywhere */
+		wait_until(vmock_count(mock, VUP_SET_VRING_ENABLE) > enabled);
 		ck_assert_int_eq(blk_wait(q, 150), 0);
 		come_back();
 		all_end_with(7, 0);
@@ -900,8 +904,7 @@ static void keep_the_thread_busy(void)
 	unsigned before = vmock_count(mock, VUP_GET_CONFIG);
 
 	vmock_say_changed(mock);
-	for (int i = 0; vmock_count(mock, VUP_GET_CONFIG) == before && i < 5000; i++)
-		(void)usleep(1000);
+	wait_until(vmock_count(mock, VUP_GET_CONFIG) > before);
 }
 
 START_TEST(backend_that_dies_before_a_reset_is_followed_by_the_next)
