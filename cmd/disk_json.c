@@ -63,7 +63,7 @@ static struct json_object *feature_json(unsigned bit, const struct vblk_detail *
 	const char *name = virtio_blk_feature_name(bit);
 
 	add_u64(o, "bit", bit);
-	add_string(o, "name", name == NULL ? "?" : name);
+	json_object_object_add(o, "name", name == NULL ? NULL : json_object_new_string(name));
 	add_bool(o, "negotiated", d->features >> bit & 1);
 	return o;
 }

@@ -83,7 +83,9 @@ static void usage(FILE *to)
 	fputs("usage:", to);
 	for (size_t i = 0; i < NR_VERBS; i++)
 		fprintf(to, "%s vblkctl %s\n", i == 0 ? "" : "      ", verbs[i].synopsis);
-	fputs("       vblkctl [VERB] --help\n       vblkctl --version\n", to);
+	fputs("       vblkctl [VERB] --help\n       vblkctl help [VERB]\n       vblkctl "
+	      "--version\n",
+		to);
 }
 
 int help(void)
@@ -259,12 +261,24 @@ static int run_verb(int argc, char **argv)
 	return verb->run(&a);
 }
 
+/* As --help: of all verbs, or of the one in argv[0]. */
+static int verb_help(int argc, char **argv)
+{
+	if (argc > 1)
+		return bad_usage("one argument too many", argv[1]);
+	if (argc == 1 && (verb = find_verb(argv[0])) == NULL)
+		return bad_usage("no such verb", argv[0]);
+	return help();
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return bad_usage("a verb is missing", NULL);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
 		return help();
+	if (strcmp(argv[1], "help") == 0)
+		return verb_help(argc - 2, argv + 2);
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		puts("vblkctl (vblkfs) " VBLKFS_VERSION);
 		return EXIT_OK;

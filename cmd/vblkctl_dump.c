@@ -181,8 +181,10 @@ static int dump_disk(struct request *r, const struct view *view, const struct ve
 	int status = EXIT_FAILED;
 	int err;
 
-	if (source_open(a->argv[0], &opts, &dev, r->why, sizeof(r->why)) < 0)
-		return complain(a->argv[0], r->why);
+	if (source_open(a->argv[0], &opts, &dev, r->why, sizeof(r->why)) < 0) {
+		fprintf(stderr, "vblkctl: %s\n", r->why);
+		return EXIT_FAILED;
+	}
 	r->why[0] = '\0';
 	err = dump_open(dev, &r->d);
 	if (err < 0) {

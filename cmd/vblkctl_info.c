@@ -157,15 +157,21 @@ static void print_structures(struct json_object *regions)
 	}
 }
 
+/* One that the specification does not know has no name. */
+static void print_feature(struct json_object *f)
+{
+	char bit[16];
+
+	snprintf(bit, sizeof(bit), "bit %u", (unsigned)json_number(f, "bit"));
+	printf("                %4" PRIu64 "  %-17s  %s\n", json_number(f, "bit"),
+		member(f, "name") != NULL ? json_text(f, "name") : bit, yes_no(f, "negotiated"));
+}
+
 static void print_features(struct json_object *features)
 {
 	printf("  features       bit  name               used\n");
-	for (size_t i = 0; i < json_object_array_length(features); i++) {
-		struct json_object *f = json_object_array_get_idx(features, i);
-
-		printf("                %4" PRIu64 "  %-17s  %s\n", json_number(f, "bit"),
-			json_text(f, "name"), yes_no(f, "negotiated"));
-	}
+	for (size_t i = 0; i < json_object_array_length(features); i++)
+		print_feature(json_object_array_get_idx(features, i));
 }
 
 static void print_info(struct json_object *o)

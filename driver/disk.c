@@ -25,9 +25,10 @@ bool disk_parse_address(const char *source, char *out, size_t bytes)
 		if (sscanf(source, "%2x:%2x.%1x%n", &bus, &slot, &function, &end) != 3)
 			return false;
 	}
-	if (source[end] != '\0' || slot > 31 || function > 7)
+	if (source[end] != '\0')
 		return false;
-	snprintf(out, bytes, "%04x:%02x:%02x.%u", domain, bus, slot, function);
+	/* Whether a bus has room for such a slot is not a question of form: it is not there. */
+	snprintf(out, bytes, "%04x:%02x:%02x.%x", domain, bus, slot, function);
 	return true;
 }
 

@@ -113,7 +113,7 @@ shown '^ +instead_of_block_1 '
 # What it refuses.
 truncate -s 16M empty.img
 refused 1 "no vblkfs filesystem" empty.img
-refused 1 "No such file" absent.img
+refused 1 "vblkctl: absent.img: No such file" absent.img
 refused 1 "past the end of the disk" a.img block 4096
 refused 1 "no inode 99999" a.img inode 99999
 refused 1 "no group 1" a.img group 1

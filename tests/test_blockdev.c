@@ -530,8 +530,10 @@ START_TEST(pci_addresses_are_known_by_their_form)
 		const char *source, *address; /* NULL: a path */
 	} names[] = {{"0000:00:05.0", "0000:00:05.0"}, {"00:05.0", "0000:00:05.0"},
 		{"virtio:0001:af:1f.7", "0001:af:1f.7"}, {"virtio:00:05.0", "0000:00:05.0"},
-		{"0000:00:05", NULL}, {"00:05.0x", NULL}, {"00:20.0", NULL}, {"00:05.8", NULL},
-		{"disk.img", NULL}, {"./00:05.0", NULL}, {"", NULL}, {"0000:00:05.0:", NULL}};
+		{"0000:00:99.0", "0000:00:99.0"},
+		{"00:05.f", "0000:00:05.f"}, /* which no bus has */
+		{"0000:00:05", NULL}, {"00:05.0x", NULL}, {"00:05.10", NULL}, {"disk.img", NULL},
+		{"./00:05.0", NULL}, {"", NULL}, {"0000:00:05.0:", NULL}};
 	char address[32] = "";
 
 	ck_assert_int_eq(disk_is_pci(names[_i].source), names[_i].address != NULL);

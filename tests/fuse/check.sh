@@ -547,6 +547,27 @@ test_info_says_what_the_disk_is() {
     ! "$BUILD/vblkctl" info "$IMG.none" || fail "no such disk"
 }
 
+says_of_address() { # WORDS ADDRESS: whoever is given it
+    local words=$1 address=$2 command
+    for command in vblkctl\ {info,bench,bind,unbind,dump}\ ADDRESS 'mkfs.vblkfs ADDRESS' 'fsck.vblkfs -n ADDRESS' "vblkfs ADDRESS $MNT"; do
+        # shellcheck disable=SC2086
+        ! "$BUILD"/${command/ADDRESS/$address} 2>err || fail "$command $address: done"
+        grep -qE "^${command%% *}: $address: $words; 'vblkctl list' shows" err || fail "$command $address: $(cat err)"
+        [ "$(wc -l <err)" = 1 ] || fail "not one line: $(cat err)"
+    done
+}
+
+test_a_pci_address_without_a_disk_is_told_from_a_file() {
+    local other
+    umount_fs
+    says_of_address 'no such PCI function' 0000:00:99.0
+    for other in /sys/bus/pci/devices/*; do
+        grep -qxs 0x8086 "$other/vendor" || continue
+        says_of_address 'not a virtio block device \(it is [0-9a-f:]{9}\)' "${other##*/}"
+        break
+    done
+}
+
 refused_by_the_disk() { # ARGUMENT... of vblkctl
     ! "$BUILD/vblkctl" "$@" 2>"$T/err" || fail "done: $*"
     [ "$(cat "$T/err")" = "vblkctl: $MNT: this disk can't do that; 'vblkctl info' shows what it can" ] || fail "$*: $(cat "$T/err")"

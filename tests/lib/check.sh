@@ -140,6 +140,10 @@ refused 2 'argument is missing' "$BUILD/vblkctl" bench
 ! grep -q 'vblkctl stat' "$T/err" || fail "the usage is not of the verb alone: $(cat "$T/err")"
 "$BUILD/vblkctl" bench --help >"$T/out"
 grep -q randread "$T/out" || fail "no patterns in: $(cat "$T/out")"
+"$BUILD/vblkctl" help bench | cmp - "$T/out" || fail "help is not as --help"
+"$BUILD/vblkctl" help | diff - <("$BUILD/vblkctl" --help) || fail "help is not as --help"
+refused 2 'no such verb: no' "$BUILD/vblkctl" help no
+refused 2 'too many: list' "$BUILD/vblkctl" help bench list
 refused 1 'too few' "$BUILD/vblkctl" bench --bs=2M "$IMG"
 refused 1 'has only' "$BUILD/vblkctl" bench --span=1G "$IMG"
 truncate -s 64M "$T/fs.img"
