@@ -91,10 +91,12 @@ START_TEST(job_that_fails_says_why_in_its_own_words)
 {
 	struct json_object *o = end_of(begin("reset"));
 
-	ck_assert_str_eq(text(o, "error"), "this disk has no such thing");
+	ck_assert_str_eq(
+		text(o, "error"), "this disk can't do that; 'vblkctl info' shows what it can");
 	json_object_put(o);
 	o = end_of(begin("cache-writethrough"));
-	ck_assert_str_eq(text(o, "error"), "this disk has no such thing");
+	ck_assert_str_eq(
+		text(o, "error"), "this disk can't do that; 'vblkctl info' shows what it can");
 	json_object_put(o);
 	o = ask("job 99");
 	ck_assert_str_eq(text(o, "error"), strerror(ESRCH));
