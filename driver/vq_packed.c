@@ -12,7 +12,9 @@
  *  3. From then until it is used a request's descriptors are not written (2.8.16).
  *  4. The device may return each request that it was shown once, and nothing else.
  *  5. With IN_ORDER a request's buffer id is where it stands in the ring: so next_used is also the
- *     oldest one's id. */
+ *     oldest one's id.
+ *  6. With IN_ORDER one descriptor is never used: QEMU takes a ring that is full for an empty one
+ *     when a request of it is done, and returns none of them (seen with 10.0.13). */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +40,7 @@ struct vq_packed {
 	bool cb_enabled;
 	bool avail_wrap, used_wrap;
 	uint16_t size;
+	uint16_t usable; /* descriptors: invariant 6 */
 	uint16_t next_avail, next_used;
 	uint16_t nr_free; /* descriptors */
 	uint16_t free_id;
@@ -88,7 +91,7 @@ static void start_ring(struct vq_packed *p)
 	for (uint16_t i = 0; i < p->size; i++)
 		p->entry[i] = (struct entry){.next = i + 1};
 	p->free_id = 0;
-	p->nr_free = p->size;
+	p->nr_free = p->usable;
 	p->next_avail = p->next_used = 0;
 	p->avail_wrap = p->used_wrap = true;
 	p->added = p->shown = p->returned = p->batch_end = p->unshown_descs = 0;
@@ -108,6 +111,7 @@ int vqp_create(struct virtio_device *vdev, uint16_t size, struct vq_packed **out
 	p->size = size;
 	p->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
 	p->in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
+	p->usable = (uint16_t)(p->in_order ? size - 1 : size);
 	p->entry = calloc(size, sizeof(*p->entry));
 	err = p->entry == NULL ? -ENOMEM : alloc_ring(p);
 	if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))
@@ -144,7 +148,7 @@ struct vq_addresses vqp_addresses(const struct vq_packed *p)
 unsigned vqp_max_segs(const struct vq_packed *p)
 {
 	if (p->tables.mem == NULL || p->size < VQ_TABLE_DESCS)
-		return p->size; /* 2.8.19: no list longer than the queue, indirect or not */
+		return p->usable; /* 2.8.19: no list longer than the queue, indirect or not */
 	return VQ_TABLE_DESCS;
 }
 
