@@ -215,9 +215,10 @@ int vblk_reset(struct vblk *vblk, enum vblk_reset_cause cause, const char *why)
 }
 
 /* QEMU's block device forgets a queue that is reset, but not the requests that it took from it: they
- * end later, in memory that is somebody else's by then and in the new ring (seen with 7.2). Its PCI
- * subsystem vendor is the one of its virtio devices, unless somebody sells it under another; and no
- * register tells one that does forget. So nobody is asked to but by who knows the device. */
+ * end later, in memory that is somebody else's by then and in the new ring (seen with 7.2 and with
+ * 10.0.13). Its PCI subsystem vendor is the one of its virtio devices, unless somebody sells it under
+ * another; and no register tells one that does forget. So nobody is asked to but by who knows the
+ * device. */
 static bool never_forgets(const struct vblk *vblk)
 {
 	return vblk->vdev->id.vendor == VIRTIO_PCI_VENDOR;
