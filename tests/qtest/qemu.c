@@ -51,6 +51,15 @@ bool qemu_is_there(void)
 	return system("command -v " PROGRAM " >/dev/null") == 0;
 }
 
+bool qemu_offers(const char *property)
+{
+	char command[256];
+
+	(void)snprintf(command, sizeof(command),
+		PROGRAM " -device virtio-blk-pci,help | grep -q '^ *%s='", property);
+	return system(command) == 0;
+}
+
 /* --- its beginning --- */
 
 struct args {

@@ -25,6 +25,7 @@ struct qemu_opts {
 };
 
 bool qemu_is_there(void);
+bool qemu_offers(const char *property); /* of the device */
 struct qemu *qemu_start(const struct qemu_opts *opts);
 void qemu_stop(struct qemu *q);
 
