@@ -1,10 +1,11 @@
 #!/bin/bash
-# debian13.sh [COMMAND] - build and test in a chroot of Debian 13 (libfuse 3.17, gcc 14). Needs root
-# and mmdebstrap; not part of CI.
+# debian13.sh [COMMAND] - build and test in a chroot of Debian 13 (libfuse 3.17, gcc 14, QEMU
+# 10.0). Needs root and mmdebstrap; not part of CI.
 #
 # The chroot stays in .cache/debian13 (or $VBLKFS_CACHE/debian13); remove it to make it anew. COMMAND
 # is a line for sh, run in the copy of the repository there, instead of the default: build with gcc
-# and clang, the unit tests, and the tests on a FUSE mount.
+# and clang, the unit tests (and so the driver on QEMU's own device), and the tests on a FUSE mount, of
+# a back-end of QEMU's too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(realpath -m "${VBLKFS_CACHE:-.cache}")/debian13
@@ -61,4 +62,4 @@ else
 	in_chroot "make -j2 units && make unit"
 	in_chroot "make check-fuse"
 fi
-echo "debian13.sh: passed in Debian $(cat "$root/etc/debian_version") with libfuse $(in_chroot "pkg-config --modversion fuse3")"
+echo "debian13.sh: passed in Debian $(cat "$root/etc/debian_version") with libfuse $(in_chroot "pkg-config --modversion fuse3") and QEMU $(in_chroot "dpkg-query -Wf '\${Version}' qemu-system-x86")"

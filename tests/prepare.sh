@@ -32,7 +32,8 @@ packages_for() { # PURPOSE
 	mount) # the FUSE tests, which build the project, too
 		packages_for build
 		echo mount util-linux procps fio git sqlite3 libcap2-bin mandoc bsdextrautils ca-certificates jq
-		echo qemu-system-common systemtap-sdt-dev gdb # qemu-storage-daemon; the static probes, and to see them
+		echo qemu-system-common qemu-utils # qemu-storage-daemon: Debian 12 has it in the one, 13 in the other
+		echo systemtap-sdt-dev gdb # the static probes, and to see them
 		;;
 	lint)
 		echo clang clang-format clang-tidy cppcheck shellcheck mandoc

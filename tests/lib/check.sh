@@ -181,6 +181,6 @@ if command -v qemu-storage-daemon >/dev/null; then
     bench --rw=read --ios=250 --verify "$IMG"
     says "vhost-user:$SOCK: no back-end listens there" "$T/shared" "vhost-user:$SOCK"
 else
-    skip "a back-end needs qemu-storage-daemon (Debian: qemu-system-common)"
+    skip "a back-end needs qemu-storage-daemon (Debian 12: qemu-system-common, 13: qemu-utils)"
 fi
 echo "tests/lib/check.sh: passed"

@@ -5,7 +5,7 @@ BUILD=${1:?usage: fio.sh BUILD}
 . "$(dirname "$0")/lib.sh"
 
 command -v fio >/dev/null || skip "fio's engine needs fio (Debian: fio)"
-command -v qemu-storage-daemon >/dev/null || skip "a back-end needs qemu-storage-daemon (Debian: qemu-system-common)"
+command -v qemu-storage-daemon >/dev/null || skip "a back-end needs qemu-storage-daemon (Debian 12: qemu-system-common, 13: qemu-utils)"
 [ "${FIO_SRC:-}" ] || FIO_SRC=$("$HERE/fio-source" 2>"$T/err") || skip "no source of fio: $(tail -n 1 "$T/err")"
 make -s -C "$HERE/../.." O="$BUILD" FIO_SRC="$FIO_SRC" fio-engine
 cd "$T" # fio leaves files where it runs

@@ -8,7 +8,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/../fuse/lib.sh"
 skip_without_fuse
 command -v qemu-storage-daemon >/dev/null || {
-    echo "SKIPPED: these tests need qemu-storage-daemon (Debian: qemu-system-common)" >&2
+    echo "SKIPPED: these tests need qemu-storage-daemon (Debian 12: qemu-system-common, 13: qemu-utils)" >&2
     [ -z "${VBLKFS_CI:-}" ] || fail "in CI nothing is skipped"
     exit 0
 }
