@@ -4,8 +4,8 @@
 #
 # The chroot stays in .cache/debian13 (or $VBLKFS_CACHE/debian13); remove it to make it anew. COMMAND
 # is a line for sh, run in the copy of the repository there, instead of the default: build with gcc
-# and clang, the unit tests (and so the driver on QEMU's own device), and the tests on a FUSE mount, of
-# a back-end of QEMU's too.
+# and clang, the unit tests (and so the driver on QEMU's own device), the library, and the tests on a
+# FUSE mount, of a back-end of QEMU's too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(realpath -m "${VBLKFS_CACHE:-.cache}")/debian13
@@ -60,6 +60,7 @@ if [ $# -gt 0 ]; then
 else
 	in_chroot "make -s -j2 all tools && make -s -j2 O=build/clang CC=clang all tools"
 	in_chroot "make -j2 units && make unit"
+	in_chroot "make check-lib"
 	in_chroot "make check-fuse"
 fi
 echo "debian13.sh: passed in Debian $(cat "$root/etc/debian_version") with libfuse $(in_chroot "pkg-config --modversion fuse3") and QEMU $(in_chroot "dpkg-query -Wf '\${Version}' qemu-system-x86")"

@@ -15,6 +15,7 @@ packages_for() { # PURPOSE
 	case $1 in
 	build)
 		echo gcc libc6-dev make pkg-config uthash-dev fuse3
+		echo zlib1g-dev # libpciaccess needs it in a static link
 		library_packages LIBS
 		;;
 	guest) # kmod and busybox for the initramfs; the guest uses the host's programs
