@@ -47,7 +47,7 @@ static struct io io[NR_IO];
 static struct newer {
 	const char *name;
 	bool missing;
-} newer[] = {{.name = "in_order"}};
+} newer[] = {{.name = "in_order"}, {.name = "iothread-vq-mapping"}};
 #define NR_NEWER (sizeof(newer) / sizeof(newer[0]))
 
 static void look_at_newer(void)
@@ -345,8 +345,13 @@ static void sleeper_is_woken(void)
 #define MQ        BIT(VIRTIO_BLK_F_MQ)
 #define IN_ORDER  BIT(VIRTIO_F_IN_ORDER)
 
+/* Two of the device's threads, each with every second queue. */
+#define TWO_THREADS                                                                            \
+	"\"num-queues\": 4, \"iothread-vq-mapping\": [{\"iothread\": \"io\"}, {\"iothread\": " \
+	"\"io2\"}]"
+
 static const struct combination {
-	const char *device, *object;
+	const char *device, *object, *object2;
 	uint64_t has, lacks; /* features, as negotiated */
 	unsigned rings;
 	bool read_only;
@@ -388,6 +393,8 @@ static const struct combination {
 	{.device = "modern-pio-notify=on,num-queues=2", .rings = 2},
 	{.device = "iothread=io,num-queues=4", .object = "iothread,id=io", .rings = 4},
 	{.device = "iothread=io,packed=on", .object = "iothread,id=io", .has = PACKED},
+	{.device = TWO_THREADS, .object = "iothread,id=io", .object2 = "iothread,id=io2", .rings = 4},
+	{.device = TWO_THREADS ", \"packed\": true, \"in_order\": true", .object = "iothread,id=io", .object2 = "iothread,id=io2", .has = IN_ORDER | PACKED},
 	{.device = "vectors=0", .has = INDIRECT},
 	{.device = "num-queues=1,in_order=on", .has = IN_ORDER | INDIRECT | EVENTS, .lacks = PACKED},
 	{.device = "num-queues=4,in_order=on,event_idx=off", .has = IN_ORDER, .lacks = EVENTS},
@@ -452,6 +459,7 @@ START_TEST(disk_holds_what_was_written)
 		return;
 	machine.device = c->device;
 	machine.object = c->object;
+	machine.object2 = c->object2;
 	machine.read_only = c->read_only;
 	opts = c->opts;
 	seed = (uint64_t)_i + 1;

@@ -85,6 +85,24 @@ static void add_option(struct args *a, const char *name, const char *value)
 	add(a, "%s", value);
 }
 
+static void add_device(struct args *a, const struct qemu_opts *opts)
+{
+	const char *drive = opts->filter != NULL ? "top" : "disk";
+
+	if (opts->device != NULL && opts->device[0] == '"')
+		add(a,
+			"{\"driver\": \"virtio-blk-pci\", \"id\": \"vblk\", \"addr\": \"%u\", "
+			"\"drive\": \"%s\", \"serial\": \"QTEST\", \"rerror\": \"report\", "
+			"\"werror\": \"report\", %s}",
+			QEMU_DISK_SLOT, drive, opts->device);
+	else
+		add(a,
+			"virtio-blk-pci,id=vblk,addr=%u,drive=%s,serial=QTEST,rerror=report,"
+			"werror=report%s%s",
+			QEMU_DISK_SLOT, drive, opts->device != NULL ? "," : "",
+			opts->device != NULL ? opts->device : "");
+}
+
 /* Descriptors are inherited under their own numbers. */
 static void make_args(struct args *a, const struct qemu *q, const struct qemu_opts *opts,
 	int qtest_fd, int qmp_fd)
@@ -114,13 +132,10 @@ static void make_args(struct args *a, const struct qemu *q, const struct qemu_op
 	add(a, "raw,node-name=disk,file=image,discard=unmap%s",
 		opts->read_only ? ",read-only=on" : "");
 	add_option(a, "-object", opts->object);
+	add_option(a, "-object", opts->object2);
 	add_option(a, "-blockdev", opts->filter);
 	add(a, "-device");
-	add(a,
-		"virtio-blk-pci,id=vblk,addr=%u,drive=%s,serial=QTEST,rerror=report,werror=report%"
-		"s%s",
-		QEMU_DISK_SLOT, opts->filter != NULL ? "top" : "disk",
-		opts->device != NULL ? "," : "", opts->device != NULL ? opts->device : "");
+	add_device(a, opts);
 }
 
 /* In the child. */

@@ -18,9 +18,11 @@
 struct qemu;
 
 struct qemu_opts {
-	const char *device; /* more properties of the device; each of these may be NULL */
-	const char *object; /* for an option -object */
-	const char *filter; /* for an option -blockdev: node "top", over node "disk" */
+	/* More properties of the device, as "a=b,c=d" or as JSON's members, for those that have
+	 * lists. Each of these may be NULL. */
+	const char *device;
+	const char *object, *object2; /* for options -object */
+	const char *filter;           /* for an option -blockdev: node "top", over node "disk" */
 	bool read_only;
 };
 
