@@ -725,7 +725,21 @@ static void do_as_told(struct vmock *v)
 	pthread_cond_broadcast(&v->changed);
 }
 
-static void serve(struct vmock *v, struct pollfd *pfd)
+static void serve_kicks(struct vmock *v, const struct pollfd *pfd)
+{
+	eventfd_t count;
+
+	for (unsigned i = 0; i < QUEUES_MAX; i++)
+		if (v->ring[i].kick_fd >= 0 && pfd[i].fd == v->ring[i].kick_fd &&
+			pfd[i].revents != 0) {
+			(void)eventfd_read(v->ring[i].kick_fd, &count);
+			serve_ring(v, &v->ring[i]);
+		}
+}
+
+/* A kick may be for what was found before it came, and a message that stops the ring be next: in that
+ * order. */
+static void serve(struct vmock *v, const struct pollfd *pfd)
 {
 	eventfd_t count;
 
@@ -733,16 +747,11 @@ static void serve(struct vmock *v, struct pollfd *pfd)
 	if (pfd[0].revents != 0)
 		(void)eventfd_read(v->wake_fd, &count);
 	do_as_told(v);
+	serve_kicks(v, pfd + 3);
 	if (v->listen_fd >= 0 && pfd[1].revents != 0 && v->fd < 0)
 		v->fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	else if (v->fd >= 0 && pfd[2].revents != 0 && !serve_message(v))
 		hang_up(v);
-	for (unsigned i = 0; i < QUEUES_MAX; i++)
-		if (v->ring[i].kick_fd >= 0 && pfd[3 + i].fd == v->ring[i].kick_fd &&
-			pfd[3 + i].revents != 0) {
-			(void)eventfd_read(v->ring[i].kick_fd, &count);
-			serve_ring(v, &v->ring[i]);
-		}
 	pthread_cond_broadcast(&v->changed);
 	pthread_mutex_unlock(&v->lock);
 }
