@@ -13,6 +13,7 @@
 #include "cut_disk.h"
 #include "fsck.h"
 #include "cache.h"
+#include "io_wait.h"
 
 #define WORLD_MIB    2200U
 #define WORLD_NAMES  700 /* of one inode, in one directory */
@@ -26,24 +27,6 @@ struct world {
 
 /* --- calls on a mounted filesystem --- */
 
-static inline void world_io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
-static inline ssize_t world_io(
-	struct memfs *m, struct fs_io *io, void (*call)(struct fs_thread *t, struct fs_io *io))
-{
-	ssize_t result = INT32_MIN;
-
-	io->done = world_io_done;
-	io->user = &result;
-	call(m->t, io);
-	while (result == INT32_MIN)
-		(void)blk_wait(fs_thread_queue(m->t), -1);
-	return result;
-}
-
 static inline void world_write(
 	struct world *w, uint64_t ino, uint64_t offset, uint32_t bytes, int fill)
 {
@@ -51,7 +34,7 @@ static inline void world_write(
 		.ino = ino, .offset = offset, .bytes = bytes, .buf = w->buf, .data = w->buf};
 
 	memset(w->buf, fill, bytes);
-	ck_assert_int_eq(world_io(&w->m, &io, fs_write), bytes);
+	ck_assert_int_eq(io_do(w->m.t, fs_write, &io), bytes);
 }
 
 static inline uint64_t world_make(struct world *w, uint64_t dir, const char *name, uint32_t mode)
@@ -210,7 +193,7 @@ static inline void world_walk_file(struct memfs *m, uint8_t *buf, const struct f
 	for (uint64_t at = 0; at < a->size && at < (16U << 20); at += FS_IO_MAX) {
 		struct fs_io io = {.ino = a->ino, .offset = at, .bytes = FS_IO_MAX, .buf = buf};
 
-		MUST(world_io(m, &io, fs_read) > 0);
+		MUST(io_do(m->t, fs_read, &io) > 0);
 	}
 }
 

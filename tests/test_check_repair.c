@@ -158,7 +158,7 @@ static uint8_t byte_of(struct blockdev *d, uint64_t ino, uint64_t offset)
 	uint8_t byte;
 
 	memfs_mount(&m);
-	ck_assert_int_eq(world_io(&m, &io, fs_read), 1);
+	ck_assert_int_eq(io_do(m.t, fs_read, &io), 1);
 	byte = *(uint8_t *)io.data;
 	ck_assert_int_eq(memfs_unmount(&m), 0);
 	blk_dma_free(d, buf, 2 * FS_BLOCK_BYTES);

@@ -6,6 +6,7 @@
 #include "cut_disk.h"
 #include "dump.h"
 #include "cache.h"
+#include "io_wait.h"
 #include "memfs.h"
 
 #define DISK_MIB 16U
@@ -83,26 +84,13 @@ static uint64_t make_node(struct fs_thread *t, uint64_t dir, const char *name, u
 	return a.ino;
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static void write_file(struct fs_thread *t, uint64_t ino, uint64_t block)
 {
-	ssize_t result = -1;
 	void *buf = blk_dma_alloc(disk, FS_BLOCK_BYTES);
-	struct fs_io io = {.ino = ino,
-		.offset = block * FS_BLOCK_BYTES,
-		.bytes = FS_BLOCK_BYTES,
-		.buf = buf,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {
+		.ino = ino, .offset = block * FS_BLOCK_BYTES, .bytes = FS_BLOCK_BYTES, .buf = buf};
 
-	fs_write(t, &io);
-	while (result == -1)
-		blk_wait(fs_thread_queue(t), 1000);
-	ck_assert_int_eq(result, FS_BLOCK_BYTES);
+	ck_assert_int_eq(io_do(t, fs_write, &io), FS_BLOCK_BYTES);
 	blk_dma_free(disk, buf, FS_BLOCK_BYTES);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <syslog.h>
 #include "cut_disk.h"
+#include "io_wait.h"
 #include "memfs.h"
 #include "fs.h"
 
@@ -40,19 +41,11 @@ static uint64_t make(const char *name, uint32_t mode)
 
 static uint64_t file, dir;
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static int transfer(void (*fn)(struct fs_thread *t, struct fs_io *io))
 {
-	ssize_t result = INT32_MIN;
-	struct fs_io io = {.ino = file, .bytes = 100, .buf = buf, .done = io_done, .user = &result};
+	struct fs_io io = {.ino = file, .bytes = 100, .buf = buf};
+	ssize_t result = io_do(m.t, fn, &io);
 
-	fn(m.t, &io);
-	while (result == INT32_MIN)
-		blk_wait(fs_thread_queue(m.t), 1000);
 	return result < 0 ? (int)result : 0;
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include "cut_disk.h"
 #include "fsck.h"
+#include "io_wait.h"
 
 #define DISK_MIB  24U
 #define BUF_BYTES (FS_IO_MAX + FS_BLOCK_BYTES)
@@ -130,28 +131,12 @@ struct mount {
 	struct fs_thread *t;
 };
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static ssize_t transfer(
 	struct mount *m, uint64_t ino, uint64_t offset, uint32_t bytes, bool write, uint8_t **data)
 {
-	ssize_t result = INT32_MIN;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = buf,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = buf};
+	ssize_t result = io_do(m->t, write ? fs_write : fs_read, &io);
 
-	if (write)
-		fs_write(m->t, &io);
-	else
-		fs_read(m->t, &io);
-	while (result == INT32_MIN)
-		blk_wait(fs_thread_queue(m->t), 1000);
 	if (data != NULL)
 		*data = io.data;
 	return result;
@@ -519,11 +504,6 @@ static void walk_tree(struct mount *m)
 	}
 }
 
-static bool all(const uint8_t *p, int value, size_t bytes)
-{
-	return bytes == 0 || (p[0] == value && memcmp(p, p + 1, bytes - 1) == 0);
-}
-
 static void check_promises(struct mount *m, const struct promised *p)
 {
 	for (unsigned i = 0; i < NR_FILES; i++) {
@@ -534,7 +514,7 @@ static void check_promises(struct mount *m, const struct promised *p)
 			continue;
 		EXPECT(ino != 0);
 		EXPECT(transfer(m, ino, 0, FS_IO_MAX, false, &data) == (ssize_t)FILE_BYTES(i));
-		EXPECT(all(data, 10 + (int)i, FILE_BYTES(i)));
+		EXPECT(all_are(10 + (int)i, data, FILE_BYTES(i)));
 	}
 	if (!p->tried_unlink)
 		EXPECT(find(m, ROOT, "plain") != 0);

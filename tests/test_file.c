@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "io_wait.h"
 #include "memfs.h"
 #include "inode.h"
 
@@ -88,8 +89,6 @@ static void mount_again(void)
 
 /* ---- calls ---- */
 
-#define PENDING (-100000)
-
 static uint64_t make(const char *name, uint32_t mode)
 {
 	struct fs_attr attr;
@@ -116,18 +115,6 @@ static void set_size(uint64_t ino, uint64_t size)
 	ck_assert_uint_eq(attr.size, size);
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
-static ssize_t io_wait(struct fs_thread *t, const ssize_t *result)
-{
-	while (*result == PENDING)
-		blk_wait(fs_thread_queue(t), 1000);
-	return *result;
-}
-
 static void fill(uint8_t *to, uint32_t bytes, unsigned seed)
 {
 	for (uint32_t i = 0; i < bytes; i++)
@@ -137,18 +124,18 @@ static void fill(uint8_t *to, uint32_t bytes, unsigned seed)
 static ssize_t write_on(struct fs_thread *t, uint8_t *from, uint64_t ino, uint64_t offset,
 	uint32_t bytes, unsigned seed)
 {
-	ssize_t result = PENDING;
+	struct io_wait w = {0};
 	struct fs_io io = {.ino = ino,
 		.offset = offset,
 		.bytes = bytes,
 		.buf = from,
 		.done = io_done,
-		.user = &result};
+		.user = &w};
 
 	fill(from, bytes, seed);
 	memset(from + bytes, 0xee, FS_BLOCK_BYTES);
 	fs_write(t, &io);
-	return io_wait(t, &result);
+	return io_result(t, &w);
 }
 
 static ssize_t write_at(uint64_t ino, uint64_t offset, uint32_t bytes, unsigned seed)
@@ -160,19 +147,19 @@ static ssize_t write_at(uint64_t ino, uint64_t offset, uint32_t bytes, unsigned 
 static ssize_t read_on(struct fs_thread *t, uint8_t *to, uint64_t ino, uint64_t offset,
 	uint32_t bytes, uint8_t **data)
 {
-	ssize_t result = PENDING;
+	struct io_wait w = {0};
 	struct fs_io io = {.ino = ino,
 		.offset = offset,
 		.bytes = bytes,
 		.buf = to,
 		.done = io_done,
-		.user = &result};
+		.user = &w};
 
 	memset(to, 0xee, FS_IO_MAX + FS_BLOCK_BYTES);
 	fs_read(t, &io);
-	io_wait(t, &result);
+	(void)io_result(t, &w);
 	*data = io.data;
-	return result;
+	return w.result;
 }
 
 static ssize_t read_at(uint64_t ino, uint64_t offset, uint32_t bytes, uint8_t **data)
@@ -180,17 +167,12 @@ static ssize_t read_at(uint64_t ino, uint64_t offset, uint32_t bytes, uint8_t **
 	return read_on(m.t, buf, ino, offset, bytes, data);
 }
 
-static bool all(const uint8_t *p, uint8_t value, size_t bytes)
-{
-	return bytes == 0 || (p[0] == value && memcmp(p, p + 1, bytes - 1) == 0);
-}
-
 static void check_zeros(uint64_t ino, uint64_t offset, uint32_t bytes)
 {
 	uint8_t *data;
 
 	ck_assert_int_eq(read_at(ino, offset, bytes, &data), bytes);
-	ck_assert(all(data, 0, bytes));
+	ck_assert(all_are(0, data, bytes));
 }
 
 /* ---- data ---- */
@@ -439,13 +421,13 @@ START_TEST(privileges_go_with_a_write_and_with_the_owner) /* looped: what is don
 {
 	uint64_t ino = make("f", S_IFREG | 0644);
 	struct fs_setattr set = {.valid = _i == 1 ? FS_SET_UID : FS_KILL_PRIV, .uid = 5};
-	ssize_t result = PENDING;
+	struct io_wait w = {0};
 	struct fs_io io = {.ino = ino,
 		.bytes = 10,
 		.kill_priv = true,
 		.buf = buf,
 		.done = io_done,
-		.user = &result};
+		.user = &w};
 	struct fs_attr a;
 	char c;
 
@@ -455,7 +437,7 @@ START_TEST(privileges_go_with_a_write_and_with_the_owner) /* looped: what is don
 	ck_assert_uint_eq(attr_of(ino).mode, S_IFREG | 06755);
 	if (_i == 0) {
 		fs_write(m.t, &io);
-		ck_assert_int_eq(io_wait(m.t, &result), 10);
+		ck_assert_int_eq(io_result(m.t, &w), 10);
 	} else {
 		ck_assert_int_eq(fs_setattr(m.t, ino, &set, &a), 0);
 	}
@@ -471,9 +453,8 @@ START_TEST(
 	new_blocks_read_as_zeros_until_their_data_is_there) /* looped: in a hole, or allocated ahead */
 {
 	uint64_t ino = make("f", S_IFREG | 0644);
-	ssize_t result = PENDING;
-	struct fs_io io = {
-		.ino = ino, .bytes = 100000, .buf = buf, .done = io_done, .user = &result};
+	struct io_wait w = {0};
+	struct fs_io io = {.ino = ino, .bytes = 100000, .buf = buf, .done = io_done, .user = &w};
 	uint8_t *data;
 
 	if (_i == 1)
@@ -482,10 +463,10 @@ START_TEST(
 	fs_write(m.t, &io);
 	held = fs_thread_queue(m.t);
 	ck_assert_int_eq(read_on(other, other_buf, ino, 0, 100000, &data), 100000);
-	ck_assert(all(data, 0, 100000)); /* not 0xdd */
-	ck_assert_int_eq(result, PENDING);
+	ck_assert(all_are(0, data, 100000)); /* not 0xdd */
+	ck_assert(!w.done);
 	held = NULL;
-	ck_assert_int_eq(io_wait(m.t, &result), 100000);
+	ck_assert_int_eq(io_result(m.t, &w), 100000);
 	ck_assert_int_eq(read_on(other, other_buf, ino, 0, 100000, &data), 100000);
 	ck_assert_mem_eq(data, buf, 100000);
 }
@@ -502,7 +483,8 @@ static void *write_second(void *arg)
 START_TEST(a_write_waits_for_one_in_flight_to_the_same_blocks)
 {
 	uint64_t ino = make("f", S_IFREG | 0644);
-	ssize_t first = PENDING, *second;
+	struct io_wait first = {0};
+	ssize_t *second;
 	struct fs_io a = {.ino = ino, .bytes = 8192, .buf = buf, .done = io_done, .user = &first};
 	pthread_t thread;
 	uint8_t *data;
@@ -515,7 +497,7 @@ START_TEST(a_write_waits_for_one_in_flight_to_the_same_blocks)
 	usleep(50000);
 	ck_assert_uint_eq(nr_requests, 0); /* else it would be done, and the older one still win */
 	held = NULL;
-	ck_assert_int_eq(io_wait(m.t, &first), 8192);
+	ck_assert_int_eq(io_result(m.t, &first), 8192);
 	pthread_join(thread, (void **)&second);
 	ck_assert_int_eq(*second, 4096);
 	ck_assert_int_eq(read_at(ino, 4095, 3, &data), 3);
@@ -527,13 +509,12 @@ END_TEST
 START_TEST(a_sync_waits_for_writes_in_flight)
 {
 	uint64_t ino = make("f", S_IFREG | 0644);
-	ssize_t result = PENDING;
-	struct fs_io io = {
-		.ino = ino, .bytes = 100000, .buf = buf, .done = io_done, .user = &result};
+	struct io_wait w = {0};
+	struct fs_io io = {.ino = ino, .bytes = 100000, .buf = buf, .done = io_done, .user = &w};
 
 	fs_write(m.t, &io);
 	ck_assert_int_eq(fs_sync(m.t), 0);
-	ck_assert_int_eq(result, 100000);
+	ck_assert(w.done && w.result == 100000);
 }
 END_TEST
 

@@ -8,6 +8,7 @@
 #include <time.h>
 #include "cut_disk.h"
 #include "fsck.h"
+#include "io_wait.h"
 
 #define DISK_MIB 32U
 #define ROOT     FS_ROOT_INO
@@ -65,26 +66,12 @@ static int make(struct fs_thread *by, const char *name, uint64_t *ino)
 	return err;
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static ssize_t write_bytes(
 	struct fs_thread *by, uint8_t *from, uint64_t ino, uint64_t offset, uint32_t bytes)
 {
-	ssize_t result = INT32_MIN;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = from,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = from};
 
-	fs_write(by, &io);
-	while (result == INT32_MIN)
-		blk_wait(fs_thread_queue(by), 1000);
-	return result;
+	return io_do(by, fs_write, &io);
 }
 
 /* A copy of the disk, as whoever cuts the power or takes a snapshot has it. */

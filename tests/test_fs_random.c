@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <utlist.h>
+#include "io_wait.h"
 #include "memfs.h"
 #include "fsck.h"
 #include "table.h"
@@ -232,41 +233,16 @@ static bool is_under(const struct node *n, const struct node *above)
 
 /* ---- comparing ---- */
 
-struct wait {
-	ssize_t result;
-	bool done;
-};
-
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	struct wait *w = io->user;
-
-	w->result = result;
-	w->done = true;
-}
-
-static void wait_for(struct fs_thread *t, struct wait *w)
-{
-	while (!w->done)
-		blk_wait(fs_thread_queue(t), 1000);
-}
-
 static ssize_t read_now(struct fs_thread *t, uint8_t *buf, uint64_t ino, uint64_t offset,
 	uint32_t bytes, uint8_t **data)
 {
-	struct wait w = {0};
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = buf,
-		.done = io_done,
-		.user = &w};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = buf};
+	ssize_t result;
 
 	memset(buf, 0xa5, FS_IO_MAX + FS_BLOCK_BYTES);
-	fs_read(t, &io);
-	wait_for(t, &w);
+	result = io_do(t, fs_read, &io);
 	*data = io.data;
-	return w.result;
+	return result;
 }
 
 static void check_read(struct node *n, uint64_t offset, uint32_t bytes)
@@ -713,7 +689,7 @@ static void op_write(void)
 {
 	unsigned nr = rnd(3) == 0 ? BURST : 1;
 	struct fs_io io[BURST];
-	struct wait w[BURST] = {0};
+	struct io_wait w[BURST] = {0};
 	struct node *n = pick(is_file);
 
 	if (n == NULL || nr_pages > PAGES_MAX)
@@ -733,7 +709,7 @@ static void op_write(void)
 		fs_write(m.t, &io[i]);
 	}
 	for (unsigned i = 0; i < nr; i++) {
-		wait_for(m.t, &w[i]);
+		(void)io_result(m.t, &w[i]);
 		ck_assert_int_eq(w[i].result, io[i].bytes);
 	}
 	n->mtime_known = false;
@@ -824,7 +800,7 @@ static void op_seek(void)
 
 static void sync_done(struct fs_sync *s, int err) /* on any thread */
 {
-	struct wait *w = s->user;
+	struct io_wait *w = s->user;
 
 	w->result = err;
 	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE); /* the last look at W and S */
@@ -833,7 +809,7 @@ static void sync_done(struct fs_sync *s, int err) /* on any thread */
 static void op_fsync(void)
 {
 	struct node *n = pick(is_any);
-	struct wait w = {0};
+	struct io_wait w = {0};
 	struct fs_sync s = {.done = sync_done, .user = &w};
 
 	if (n == NULL)
@@ -963,7 +939,7 @@ static void work_on_file(struct worker *k, struct fs_thread *t, uint8_t *buf, un
 {
 	uint32_t bytes = 1 + worker_rnd(k, 200000), at = worker_rnd(k, 50000);
 	char name[40], other[50];
-	struct wait w = {0};
+	struct io_wait w = {0};
 	struct fs_io io = {.offset = at, .bytes = bytes, .buf = buf, .done = io_done, .user = &w};
 	struct fs_attr a;
 	uint8_t *data;
@@ -976,7 +952,7 @@ static void work_on_file(struct worker *k, struct fs_thread *t, uint8_t *buf, un
 	io.ino = a.ino;
 	fs_write(t, &io);
 	WORKER_MUST(fs_rename(t, FS_ROOT_INO, name, FS_ROOT_INO, other, 0) == 0);
-	wait_for(t, &w);
+	(void)io_result(t, &w);
 	WORKER_MUST(w.result == bytes);
 	WORKER_MUST(read_now(t, buf, a.ino, at, FS_BLOCK_BYTES, &data) ==
 		    (bytes < FS_BLOCK_BYTES ? bytes : FS_BLOCK_BYTES));
@@ -1040,7 +1016,7 @@ END_TEST
 
 static ssize_t write_now(uint64_t ino, uint64_t offset, uint32_t bytes)
 {
-	struct wait w = {0};
+	struct io_wait w = {0};
 	struct fs_io io = {.ino = ino,
 		.offset = offset,
 		.bytes = bytes,
@@ -1049,7 +1025,7 @@ static ssize_t write_now(uint64_t ino, uint64_t offset, uint32_t bytes)
 		.user = &w};
 
 	fs_write(m.t, &io);
-	wait_for(m.t, &w);
+	(void)io_result(m.t, &w);
 	return w.result;
 }
 

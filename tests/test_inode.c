@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "io_wait.h"
 #include "memfs.h"
 #include "alloc.h"
 #include "inode.h"
@@ -329,25 +330,12 @@ static void change_slot(uint64_t ino, void (*change)(struct inode_disk *d))
 	tx_end(&h);
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static void write_blocks(uint64_t ino, uint64_t offset, uint32_t bytes)
 {
-	ssize_t result = -1;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.done = io_done,
-		.user = &result,
-		.buf = blk_dma_alloc(m.dev, bytes)};
+	struct fs_io io = {
+		.ino = ino, .offset = offset, .bytes = bytes, .buf = blk_dma_alloc(m.dev, bytes)};
 
-	fs_write(m.t, &io);
-	while (result == -1)
-		blk_wait(fs_thread_queue(m.t), 1000);
-	ck_assert_int_eq(result, bytes);
+	ck_assert_int_eq(io_do(m.t, fs_write, &io), bytes);
 	blk_dma_free(m.dev, io.buf, bytes);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "io_wait.h"
 #include "memfs.h"
 #include "alloc.h"
 #include "file.h"
@@ -75,29 +76,18 @@ static void crash(struct memfs *copy)
 	memfs_mount(copy);
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 /* Every other block, so that there are NR extents. */
 static void write_sparse(uint64_t ino, unsigned nr)
 {
 	uint8_t *page = blk_dma_alloc(m.dev, FS_BLOCK_BYTES);
 
 	for (unsigned i = 0; i < nr; i++) {
-		ssize_t result = -1;
 		struct fs_io io = {.ino = ino,
 			.offset = 2 * i * FS_BLOCK_BYTES,
 			.bytes = FS_BLOCK_BYTES,
-			.buf = page,
-			.done = io_done,
-			.user = &result};
+			.buf = page};
 
-		fs_write(m.t, &io);
-		while (result == -1)
-			blk_wait(fs_thread_queue(m.t), 1000);
-		ck_assert_int_eq(result, FS_BLOCK_BYTES);
+		ck_assert_int_eq(io_do(m.t, fs_write, &io), FS_BLOCK_BYTES);
 	}
 	blk_dma_free(m.dev, page, FS_BLOCK_BYTES);
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 #include "cut_disk.h"
 #include "fsck.h"
+#include "io_wait.h"
 #include "until.h"
 
 #define DISK_MIB  32U
@@ -100,28 +101,12 @@ static void rename_to(const char *from, const char *to)
 	MUST(fs_rename(here.t, ROOT, from, ROOT, to, 0) == 0);
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static ssize_t transfer(struct place *p, uint64_t ino, uint64_t offset, uint32_t bytes,
 	bool is_write, uint8_t **data)
 {
-	ssize_t result = INT32_MIN;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = p->buf,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = p->buf};
+	ssize_t result = io_do(p->t, is_write ? fs_write : fs_read, &io);
 
-	if (is_write)
-		fs_write(p->t, &io);
-	else
-		fs_read(p->t, &io);
-	while (result == INT32_MIN)
-		blk_wait(fs_thread_queue(p->t), 1000);
 	if (data != NULL)
 		*data = io.data;
 	return result;
@@ -164,11 +149,6 @@ static int sync_file(uint64_t ino, bool datasync)
 	while (!atomic_load(&w.done))
 		blk_wait(fs_thread_queue(here.t), 1);
 	return w.err;
-}
-
-static bool all(const uint8_t *p, int value, size_t bytes)
-{
-	return bytes == 0 || (p[0] == value && memcmp(p, p + 1, bytes - 1) == 0);
 }
 
 /* --- cuts --- */
@@ -287,7 +267,7 @@ static void check_appended(struct place *p, uint64_t noted)
 
 	MUST(ino != 0);
 	MUST(read_file(p, ino, &data) >= noted);
-	MUST(all(data, 7, noted));
+	MUST(all_are(7, data, noted));
 }
 
 START_TEST(promise_1_fdatasync_leaves_out_times_only)
@@ -416,9 +396,9 @@ static void check_replaced(struct place *p, uint64_t noted)
 	MUST(ino != 0);
 	n = read_file(p, ino, &data);
 	if (n == NEW_BYTES)
-		MUST(all(data, 2, n));
+		MUST(all_are(2, data, n));
 	else
-		MUST(noted == 0 && n == DATA_BYTES && all(data, 1, n));
+		MUST(noted == 0 && n == DATA_BYTES && all_are(1, data, n));
 }
 
 START_TEST(promise_3_a_file_replaced_by_rename_is_the_old_or_the_new_one)
@@ -551,7 +531,7 @@ static bool safe_data_is(uint64_t ino, int value)
 	bool is;
 
 	MUST(read_file(&p, ino, &data) == DATA_BYTES);
-	is = all(data, value, DATA_BYTES);
+	is = all_are(value, data, DATA_BYTES);
 	leave(&p);
 	return is;
 }
@@ -587,8 +567,8 @@ static void check_sectors(struct place *p, uint64_t noted)
 		const uint8_t *sector = data + (size_t)i * SECTOR_BYTES;
 		bool is_written = i / (FS_BLOCK_BYTES / SECTOR_BYTES) == 1;
 
-		MUST((all(sector, 1, SECTOR_BYTES) && (!is_written || noted == 0)) ||
-			(all(sector, 2, SECTOR_BYTES) && is_written));
+		MUST((all_are(1, sector, SECTOR_BYTES) && (!is_written || noted == 0)) ||
+			(all_are(2, sector, SECTOR_BYTES) && is_written));
 	}
 }
 
@@ -723,7 +703,7 @@ static void check_order(struct place *p, uint64_t noted)
 		MUST(data[i] >= last);       /* overwritten in place */
 	MUST(n >= DATA_BYTES + 3000 * last); /* appended */
 	for (unsigned i = 1; i <= last; i++)
-		MUST(all(data + DATA_BYTES + 3000 * (i - 1), 100 + (int)i, 3000));
+		MUST(all_are(100 + (int)i, data + DATA_BYTES + 3000 * (i - 1), 3000));
 }
 
 START_TEST(promise_9_what_was_written_is_there_when_what_was_done_later_is)
@@ -761,7 +741,7 @@ static void check_append(struct place *p, uint64_t noted)
 	n = read_file(p, ino, &data);
 	for (unsigned i = 0; i < NR_APPENDS && at < n; i++) {
 		MUST(at + appends[i] <= n); /* of each all or nothing, as it came in one request */
-		MUST(all(data + at, 1 + (int)i, appends[i]));
+		MUST(all_are(1 + (int)i, data + at, appends[i]));
 		at += appends[i];
 	}
 	MUST(n >= noted);
@@ -876,7 +856,7 @@ START_TEST(promise_12_after_an_unmount_all_is_there_and_nothing_is_to_be_recover
 	MUST(!ident.dirty);
 	mount_at(&p, NULL);
 	MUST(read_file(&p, find(&p, ROOT, "f"), &data) == DATA_BYTES);
-	MUST(all(data, 5, DATA_BYTES));
+	MUST(all_are(5, data, DATA_BYTES));
 	leave(&p);
 }
 END_TEST

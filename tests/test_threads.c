@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "io_wait.h"
 #include "memfs.h"
 #include "orphan.h"
 
@@ -80,26 +81,6 @@ static uint64_t word_of(const struct fs_attr *a, uint64_t offset)
 	return (a->ino << 48 ^ a->generation << 24 ^ offset) | 1;
 }
 
-struct wait {
-	bool done;
-	ssize_t result;
-};
-
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	struct wait *wait = io->user;
-
-	wait->result = result;
-	wait->done = true;
-}
-
-static ssize_t io_result(struct worker *w, const struct wait *wait)
-{
-	while (!wait->done)
-		blk_wait(fs_thread_queue(w->t), 1000);
-	return wait->result;
-}
-
 static uint32_t some_offset(struct worker *w, uint32_t end)
 {
 	/* often at a block's border */
@@ -108,7 +89,7 @@ static uint32_t some_offset(struct worker *w, uint32_t end)
 
 static void write_some(struct worker *w, const struct fs_attr *a)
 {
-	struct wait wait = {0};
+	struct io_wait wait = {0};
 	struct fs_io io = {.ino = a->ino, .buf = w->buf, .done = io_done, .user = &wait};
 	struct fs_attr now;
 
@@ -119,20 +100,20 @@ static void write_some(struct worker *w, const struct fs_attr *a)
 	fs_write(w->t, &io);
 	if (rnd(w, 3) == 0) /* something else while it is in flight */
 		expect(w, "getattr", a->ino, fs_getattr(w->t, a->ino, &now));
-	if (io_result(w, &wait) != (ssize_t)io.bytes)
+	if (io_result(w->t, &wait) != (ssize_t)io.bytes)
 		failed(w, "write", a->ino, wait.result);
 }
 
 static void read_some(struct worker *w, const struct fs_attr *a)
 {
-	struct wait wait = {0};
+	struct io_wait wait = {0};
 	struct fs_io io = {.ino = a->ino, .buf = w->buf, .done = io_done, .user = &wait};
 	const uint64_t *word;
 
 	io.offset = some_offset(w, FILE_MAX);
 	io.bytes = some_offset(w, WRITE_MAX) + 8;
 	fs_read(w->t, &io);
-	if (io_result(w, &wait) < 0)
+	if (io_result(w->t, &wait) < 0)
 		failed(w, "read", a->ino, wait.result);
 	word = io.data;
 	for (ssize_t i = 0; i < wait.result / 8; i++)

@@ -5,9 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <isa-l/crc.h>
+#include "io_wait.h"
 #include "walk.h"
 
-#define PENDING  INT64_MIN
 #define PATH_LEN 4096
 
 struct walk {
@@ -34,29 +34,12 @@ static int wrong(struct walk *w, int64_t result, const char *what)
 	return (int)result;
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
 static ssize_t transfer(
 	struct walk *w, uint64_t ino, uint64_t offset, uint32_t bytes, bool is_write)
 {
-	ssize_t result = PENDING;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = w->buf,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = w->buf};
 
-	if (is_write)
-		fs_write(w->t, &io);
-	else
-		fs_read(w->t, &io);
-	while (result == PENDING)
-		blk_wait(fs_thread_queue(w->t), 1000);
-	return result;
+	return io_do(w->t, is_write ? fs_write : fs_read, &io);
 }
 
 static uint32_t sum(uint32_t crc, const void *data, size_t bytes)

@@ -14,6 +14,7 @@
 #include "oracle.h"
 #include "orphan.h"
 #include "world.h"
+#include "../io_wait.h"
 
 #define COMMIT_S_NEVER 100000U
 #define FOUND_MAX      4000U
@@ -374,34 +375,13 @@ static bool fail_data(
 		promise, d->node->key.ino, nr, op, d->floor);
 }
 
-struct io_wait {
-	ssize_t result;
-	bool done;
-};
-
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	struct io_wait *w = io->user;
-
-	w->result = result;
-	w->done = true;
-}
-
 static ssize_t read_file(struct oracle *o, uint64_t ino, uint64_t offset, uint8_t **data)
 {
-	struct io_wait w = {0};
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = FS_IO_MAX,
-		.buf = o->buf,
-		.done = io_done,
-		.user = &w};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = FS_IO_MAX, .buf = o->buf};
+	ssize_t result = io_do(o->t, fs_read, &io);
 
-	fs_read(o->t, &io);
-	while (!w.done)
-		blk_wait(o->t->q, -1);
 	*data = io.data;
-	return w.result;
+	return result;
 }
 
 static bool check_piece(
@@ -499,8 +479,8 @@ static bool check_read_only(struct oracle *o)
 static bool use(struct oracle *o)
 {
 	const struct fs_cred cred = {0};
-	struct io_wait w = {0};
-	struct fs_io io = {.bytes = 5000, .buf = o->buf, .done = io_done, .user = &w};
+	struct fs_io io = {.bytes = 5000, .buf = o->buf};
+	ssize_t written;
 	struct fs_attr a;
 	int err = fs_mknod(o->t, FS_ROOT_INO, "after-the-crash", S_IFREG | 0600, 0, &cred, &a);
 
@@ -509,14 +489,12 @@ static bool use(struct oracle *o)
 	if (err < 0)
 		return fail(o, P_SOUND ": a new file after the crash: %s", strerror(-err));
 	io.ino = a.ino;
-	fs_write(o->t, &io);
-	while (!w.done)
-		blk_wait(o->t->q, -1);
+	written = io_do(o->t, fs_write, &io);
 	err = fs_rename(o->t, FS_ROOT_INO, "after-the-crash", FS_ROOT_INO, "foo", RENAME_EXCHANGE);
 	fs_forget(o->t, a.ino, 1);
-	if ((w.result < 0 && w.result != -ENOSPC) || (err < 0 && err != -ENOENT && err != -ENOSPC))
+	if ((written < 0 && written != -ENOSPC) || (err < 0 && err != -ENOENT && err != -ENOSPC))
 		return fail(o, P_SOUND ": using the filesystem after the crash: %ld, %s",
-			(long)w.result, strerror(-err));
+			(long)written, strerror(-err));
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include "orphan.h"
 #include "runner.h"
 #include "world.h"
+#include "../io_wait.h"
 
 #define COMMIT_S_NEVER 100000U
 #define BUF_BYTES      (FS_IO_MAX + FS_BLOCK_BYTES)
@@ -21,11 +22,6 @@ struct started {          /* a sync that is not waited for */
 	int err;
 	bool is_out;
 	struct buf *held; /* whose join_lock stops the commit */
-};
-
-struct io_wait {
-	ssize_t result;
-	bool done;
 };
 
 struct runner {
@@ -176,33 +172,16 @@ static int start_sync(struct runner *r, const struct op *op, uint64_t ino)
 
 /* --- operations --- */
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	struct io_wait *w = io->user;
-
-	w->result = result;
-	w->done = true;
-}
-
 static ssize_t do_write(struct runner *r, uint64_t ino, const struct op *op, uint32_t number)
 {
-	struct io_wait w = {0};
-	struct fs_io io = {.ino = ino,
-		.offset = op->offset,
-		.bytes = op->bytes,
-		.buf = r->buf,
-		.done = io_done,
-		.user = &w};
+	struct fs_io io = {.ino = ino, .offset = op->offset, .bytes = op->bytes, .buf = r->buf};
 	struct fs_attr a;
 	int err = fs_getattr(r->t, ino, &a);
 
 	if (err < 0)
 		return err;
 	model_pattern(ino, a.generation, number, op->offset, r->buf, op->bytes);
-	fs_write(r->t, &io);
-	while (!w.done)
-		blk_wait(r->t->q, -1);
-	return w.result;
+	return io_do(r->t, fs_write, &io);
 }
 
 /* Its pages are the disk's until it is awaited. */

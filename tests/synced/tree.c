@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 #include "tree.h"
+#include "../io_wait.h"
 
 #define PATH_BYTES   1024U
 #define BUF_BYTES    (FS_IO_MAX + 2 * FS_BLOCK_BYTES)
@@ -125,35 +126,17 @@ static int fs_tree_stat(struct tree *tree, const char *path, struct tree_stat *o
 	return 0;
 }
 
-struct read_wait {
-	bool done;
-	ssize_t result;
-};
-
-static void read_done(struct fs_io *io, ssize_t result)
-{
-	struct read_wait *w = io->user;
-
-	w->result = result;
-	w->done = true;
-}
-
 static ssize_t read_some(struct tree_fs *t, uint64_t ino, uint64_t offset, uint8_t *buf, size_t n)
 {
-	struct read_wait w = {0};
 	struct fs_io io = {.ino = ino,
 		.offset = offset,
 		.bytes = n < FS_IO_MAX ? (uint32_t)n : FS_IO_MAX,
-		.buf = t->buf,
-		.done = read_done,
-		.user = &w};
+		.buf = t->buf};
+	ssize_t result = io_do(t->t, fs_read, &io);
 
-	fs_read(t->t, &io);
-	while (!w.done)
-		blk_wait(fs_thread_queue(t->t), -1);
-	if (w.result > 0)
-		memcpy(buf, io.data, (size_t)w.result);
-	return w.result;
+	if (result > 0)
+		memcpy(buf, io.data, (size_t)result);
+	return result;
 }
 
 static ssize_t fs_tree_read(struct tree *tree, const char *path, uint8_t *buf, size_t bytes)

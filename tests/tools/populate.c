@@ -29,6 +29,7 @@
 #include "orphan.h"
 #include "vblkfs.h"
 #include "walk.h"
+#include "../io_wait.h"
 
 #define THEN     1700000000 /* 2023-11-14 */
 #define MIB      (UINT64_C(1) << 20)
@@ -135,27 +136,11 @@ static uint64_t mkdir_in(uint64_t dir, const char *name)
 	return node(dir, name, S_IFDIR | 0755, 0);
 }
 
-static void io_done(struct fs_io *io, ssize_t result)
-{
-	*(ssize_t *)io->user = result;
-}
-
-#define PENDING INT64_MIN
-
 static void write_bytes(uint64_t ino, uint64_t offset, uint32_t bytes)
 {
-	ssize_t result = PENDING;
-	struct fs_io io = {.ino = ino,
-		.offset = offset,
-		.bytes = bytes,
-		.buf = buf,
-		.done = io_done,
-		.user = &result};
+	struct fs_io io = {.ino = ino, .offset = offset, .bytes = bytes, .buf = buf};
 
-	fs_write(t, &io);
-	while (result == PENDING)
-		blk_wait(fs_thread_queue(t), 1000);
-	must(result, "write", "");
+	must(io_do(t, fs_write, &io), "write", "");
 }
 
 static void write_blocks(uint64_t ino, uint64_t block, uint32_t nr)
