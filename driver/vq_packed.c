@@ -111,7 +111,7 @@ int vqp_create(struct virtio_device *vdev, uint16_t size, struct vq_packed **out
 	p->size = size;
 	p->event_idx = virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
 	p->in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
-	p->usable = (uint16_t)(p->in_order ? size - 1 : size);
+	p->usable = (uint16_t)(p->in_order && size > 1 ? size - 1 : size);
 	p->entry = calloc(size, sizeof(*p->entry));
 	err = p->entry == NULL ? -ENOMEM : alloc_ring(p);
 	if (err == 0 && virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC))

@@ -155,7 +155,7 @@ mutant PK11 virtqueue:packed vq_packed.c 's/return flags != VRING_PACKED_EVENT_F
 mutant PK11 virtqueue:packed vq_packed.c '/^void vqp_disable_cb/,/^}/s/set_event(p, 0, VRING_PACKED_EVENT_FLAG_DISABLE);//'
 mutant PK12 virtio_pci vq_packed.c 's/return with_wrap(p->next_avail, p->avail_wrap);/return p->next_avail;/'
 mutant PK13 virtqueue:packed_in_order vq_packed.c 's/p->in_order ? p->entry\[id\].number + 1 : p->returned + 1/p->returned + 1/'
-mutant PK13 virtqueue:packed_in_order vq_packed.c 's/p->in_order ? size - 1 : size/size/'
+mutant PK13 virtqueue:packed_in_order vq_packed.c 's/p->in_order \&\& size > 1 ? size - 1 : size/size/'
 mutant PK13 virtqueue:packed_in_order vq_packed.c '/^bool vqp_enable_cb/,/^}/s/return p->returned != p->batch_end ||/return/'
 mutant PK13 hostile:packed_in_order vblk_queue.c 's/if (is_skipped(ring, status))/if (false)/'
 mutant RF3 virtio_pci virtqueue.c 's/ | 1ULL << VIRTIO_F_RING_PACKED |/ |/'

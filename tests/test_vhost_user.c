@@ -960,6 +960,7 @@ START_TEST(backend_that_fails_in_a_reset_is_followed_by_the_next)
 		VUP_SET_VRING_KICK, VUP_SET_VRING_ENABLE, VUP_GET_VRING_BASE};
 	unsigned before;
 
+	opts.write_through = true; /* so that nothing is lost with it */
 	open_disk();
 	before = vmock_count(mock, VUP_SET_OWNER);
 	vmock_config(mock)->bad_request = requests[_i % 3];

@@ -605,16 +605,17 @@ static TCase *add_tests(Suite *suite, const char *name, SFun set_up)
 }
 
 /* Or QEMU returns nothing of it. None is shown to this device. */
-START_TEST(packed_ring_in_order_is_never_full)
+START_TEST(packed_ring_in_order_is_never_full) /* unless it has one descriptor */
 {
-	struct virtqueue *vq = start(8, NO_TABLE);
+	static const uint16_t sizes[] = {8, 1}, usable[] = {7, 1};
+	struct virtqueue *vq = start(sizes[_i], NO_TABLE);
 	struct vq_seg seg = {.bytes = 512};
 	unsigned nr = 0;
 
 	while (vq_add(vq, &seg, 1, 0, &seg) == 0)
 		nr++;
-	ck_assert_uint_eq(nr, 7);
-	ck_assert_uint_eq(vq_max_segs(vq), 7);
+	ck_assert_uint_eq(nr, usable[_i]);
+	ck_assert_uint_eq(vq_max_segs(vq), usable[_i]);
 }
 END_TEST
 
@@ -636,8 +637,8 @@ int main(void)
 	add_tests(suite, "packed", setup_packed);
 	tcase_add_test(add_tests_in_order(suite, "in_order", setup_in_order),
 		batch_of_more_than_the_index_counts_breaks_the_ring);
-	tcase_add_test(add_tests_in_order(suite, "packed_in_order", setup_packed_in_order),
-		packed_ring_in_order_is_never_full);
+	tcase_add_loop_test(add_tests_in_order(suite, "packed_in_order", setup_packed_in_order),
+		packed_ring_in_order_is_never_full, 0, 2);
 	add_tests(suite, "legacy", setup_legacy);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -15,7 +15,7 @@ survivors=0 killed=0
 
 mkdir -p "$work/tests"
 cp -r "$here"/Makefile "$here"/include "$here"/driver "$here"/fusefs "$work"
-cp -r "$here"/tests/crash "$here"/tests/*.mk "$work/tests"
+cp -r "$here"/tests/crash "$here"/tests/*.mk "$here"/tests/io_wait.h "$work/tests"
 cd "$work" || exit 1
 unset MAKEFLAGS # of a make that runs this
 build() { make -s -j"$jobs" O=out CFLAGS='-O2 -w' WARN=-w out/crash; }
