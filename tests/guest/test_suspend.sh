@@ -24,17 +24,19 @@ sleep_once() { # s2idle|deep
 }
 
 # Tasks that wait for an answer of the daemon do not freeze when it is frozen already: then the kernel
-# tries in vain, and we once more.
+# tries in vain, and we a few times more; at last with the load stopped, so that nothing new is waited for.
 suspend() { # s2idle|deep, which is S3: power for nothing but the memory
-	local before keyboard
+	local before keyboard i
 	before=$(nr_suspends)
 	echo "$1" >/sys/power/mem_sleep
 	echo 2000 >/sys/power/pm_freeze_timeout
 	for keyboard in /sys/devices/platform/i8042/serio*/power/wakeup; do
 		echo enabled >$keyboard
 	done
-	for _ in 1 2 3 4 5; do
+	for i in $(seq 8); do
+		[ $i -le 4 ] || { kill -STOP -- -$load && sleep 1; }
 		sleep_once "$1"
+		[ $i -le 4 ] || kill -CONT -- -$load
 		[ "$(nr_suspends)" = "$before" ] || return 0
 	done
 	fail "the machine does not sleep: $(dmesg | tail -n 20)"
@@ -61,7 +63,10 @@ suspend_under_load() { # s2idle|deep
 	cp -a /run/tree $MNT/
 	rm -f /run/enough
 	: >/run/syslog
+	set -m # a process group of its own
 	copy_again_and_again &
+	load=$!
+	set +m
 	for i in 1 2 3; do
 		sleep 1
 		suspend "$1"
