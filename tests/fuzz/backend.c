@@ -837,23 +837,7 @@ void backend_go_on(struct backend *b)
 
 static void fill_config(struct backend *b)
 {
-	const struct virtio_blk_config c = {
-		.capacity = le64_of(16384),
-		.size_max = le32_of(65536),
-		.seg_max = le32_of(126),
-		.blk_size = le32_of(512),
-		.writeback = 1,
-		.num_queues = le16_of(BACKEND_QUEUES),
-		.max_discard_sectors = le32_of(1024),
-		.max_discard_seg = le32_of(1),
-		.discard_sector_alignment = le32_of(8),
-		.max_write_zeroes_sectors = le32_of(1024),
-		.max_write_zeroes_seg = le32_of(1),
-		.write_zeroes_may_unmap = 1,
-		.max_secure_erase_sectors = le32_of(1024),
-		.max_secure_erase_seg = le32_of(1),
-		.secure_erase_sector_alignment = le32_of(8),
-	};
+	const struct virtio_blk_config c = dev_blk_config(BACKEND_QUEUES);
 
 	memcpy(b->config, &c, sizeof(c));
 	b->config_bytes = sizeof(c);

@@ -9,6 +9,27 @@ static void drop(struct dev_blk *b, unsigned i)
 	memmove(&b->taken[i], &b->taken[i + 1], (b->nr_taken - i) * sizeof(b->taken[0]));
 }
 
+struct virtio_blk_config dev_blk_config(uint16_t nr_queues)
+{
+	return (struct virtio_blk_config){
+		.capacity = le64_of(16384),
+		.size_max = le32_of(65536),
+		.seg_max = le32_of(126),
+		.blk_size = le32_of(512),
+		.writeback = 1,
+		.num_queues = le16_of(nr_queues),
+		.max_discard_sectors = le32_of(1024),
+		.max_discard_seg = le32_of(1),
+		.discard_sector_alignment = le32_of(8),
+		.max_write_zeroes_sectors = le32_of(1024),
+		.max_write_zeroes_seg = le32_of(1),
+		.write_zeroes_may_unmap = 1,
+		.max_secure_erase_sectors = le32_of(1024),
+		.max_secure_erase_seg = le32_of(1),
+		.secure_erase_sector_alignment = le32_of(8),
+	};
+}
+
 bool dev_blk_take(struct dev_blk *b, struct dev_ring *ring, unsigned queue)
 {
 	struct dev_taken *t = &b->taken[b->nr_taken];

@@ -25,6 +25,7 @@ struct dev_blk {
 	struct dev_taken taken[DEV_TAKEN_MAX]; /* last */
 };
 
+struct virtio_blk_config dev_blk_config(uint16_t nr_queues);
 bool dev_blk_take(struct dev_blk *b, struct dev_ring *ring, unsigned queue);
 /* The request number I, with STATUS; RING NULL: its ring is no more. */
 void dev_blk_finish(struct dev_blk *b, struct dev_ring *ring, unsigned i, uint8_t status);

@@ -846,23 +846,7 @@ static void fill_space(struct liar *l)
 
 static void fill_config(struct liar *l)
 {
-	const struct virtio_blk_config c = {
-		.capacity = le64_of(16384),
-		.size_max = le32_of(65536),
-		.seg_max = le32_of(126),
-		.blk_size = le32_of(512),
-		.writeback = 1,
-		.num_queues = le16_of(LIAR_QUEUES),
-		.max_discard_sectors = le32_of(1024),
-		.max_discard_seg = le32_of(1),
-		.discard_sector_alignment = le32_of(8),
-		.max_write_zeroes_sectors = le32_of(1024),
-		.max_write_zeroes_seg = le32_of(1),
-		.write_zeroes_may_unmap = 1,
-		.max_secure_erase_sectors = le32_of(1024),
-		.max_secure_erase_seg = le32_of(1),
-		.secure_erase_sector_alignment = le32_of(8),
-	};
+	const struct virtio_blk_config c = dev_blk_config(LIAR_QUEUES);
 
 	memcpy(l->config, &c, sizeof(c));
 }
